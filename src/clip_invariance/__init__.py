@@ -1,0 +1,1 @@
+"""Captions Define Invariance: the library behind the executable report."""

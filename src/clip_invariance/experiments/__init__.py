@@ -1,0 +1,1 @@
+"""One module per experiment: arms in, tidy table out."""

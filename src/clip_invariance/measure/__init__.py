@@ -1,0 +1,1 @@
+"""Invariance, probes and statistics."""

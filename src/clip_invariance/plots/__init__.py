@@ -1,0 +1,1 @@
+"""One function per published figure: tidy table in, matplotlib figure out."""

@@ -1,0 +1,1 @@
+"""Runs, results, claims and the site."""
