@@ -1,0 +1,87 @@
+"""One look for every figure: narrow enough for a phone, drawn once for light pages and once for dark ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+Theme = Literal["light", "dark"]
+
+#: Width of every figure in inches. A phone shows it at about three quarters of its size, a laptop at four thirds.
+WIDTH = 5.2
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours that depend on the page behind the figure."""
+
+    text: str
+    faint: str
+    page: str
+
+
+INKS: dict[Theme, Ink] = {
+    "light": Ink(text="#1f2328", faint="#8a9199", page="#ffffff"),
+    "dark": Ink(text="#e6e9ec", faint="#8a9199", page="#14181e"),
+}
+
+#: Okabe and Ito's colours that can be told apart with any colour vision and on both backgrounds.
+PALETTE = {
+    "blue": "#3a8fd0",
+    "orange": "#e08214",
+    "green": "#1fa27a",
+    "pink": "#cf72a8",
+    "sky": "#5bb8e8",
+    "red": "#d9582b",
+    "grey": "#8a9199",
+}
+
+
+@contextmanager
+def style(theme: Theme) -> Iterator[Ink]:
+    """Draw inside this context to get the report's look; yields the colours that fit the page."""
+    ink = INKS[theme]
+    rc = {
+        **sns.axes_style("ticks"),
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "savefig.bbox": "tight",
+        "savefig.pad_inches": 0.04,
+        "figure.dpi": 110,
+        "svg.fonttype": "path",  # the same letters on every machine, also where the font is missing
+        "svg.hashsalt": "clip-invariance",
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": ink.faint,
+        "axes.labelcolor": ink.text,
+        "axes.titlecolor": ink.text,
+        "text.color": ink.text,
+        "xtick.color": ink.faint,
+        "ytick.color": ink.faint,
+        "xtick.labelcolor": ink.text,
+        "ytick.labelcolor": ink.text,
+        "grid.color": ink.faint,
+        "grid.alpha": 0.25,
+        "axes.grid": False,
+        "lines.linewidth": 1.8,
+        "axes.prop_cycle": mpl.cycler(color=list(PALETTE.values())),
+    }
+    with plt.rc_context(rc):
+        yield ink
