@@ -1,0 +1,348 @@
+"""Where results lie, and the files in them: read with distrust, written all or nothing.
+
+A results folder belongs to one chapter. It holds figures and tables (``<name>.svg``, ``<name>.dark.svg``,
+``<name>.csv`` and the sidecar ``<name>.json``), the numbers that prose quotes (``values.json``), the executed
+``notebook.ipynb`` and ``run.json``, which lists the SHA-256 of every other file and is written last: a folder without it is incomplete.
+
+The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import PROFILES, get_profile
+
+PUBLISHED = "published"
+NOTEBOOK = "notebook.ipynb"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=80)]
+ChapterId = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.dark)?\.(svg|csv|json|ipynb)$", max_length=100)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(max_length=2000)]
+ProfileName = Literal["smoke", "quick", "standard", "full"]
+Seconds = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    """Exactly these fields, exactly these types, finite numbers only."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Value(_Record):
+    """One number that prose may quote.
+
+    Attributes:
+        value, low, high: the mean over ``n`` seeds and its 95 % interval, in ``unit``.
+        spread: standard deviation over seeds.
+        digits: decimals to print.
+        tolerance: how far a re-run's value may lie from this one.
+        figure: the figure or table that shows it, or "".
+    """
+
+    value: float
+    low: float
+    high: float
+    n: Annotated[int, Field(ge=1)]
+    spread: Annotated[float, Field(ge=0)]
+    unit: Annotated[str, StringConstraints(max_length=30)]
+    digits: Annotated[int, Field(ge=0, le=6)]
+    tolerance: Annotated[float, Field(ge=0)]
+    figure: Name | Literal[""]
+    description: Text
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low lies above high")
+        return self
+
+
+class ChapterValues(_Record):
+    """``values.json``: every quotable number of a chapter by name."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    chapter: ChapterId
+    profile: ProfileName
+    values: dict[Name, Value]
+
+
+class Sidecar(_Record):
+    """``<figure>.json``: what a figure or table shows and how it came to be."""
+
+    name: Name
+    title: Text
+    alt: Text
+    chapter: ChapterId
+    notebook: Text
+    experiment: Text
+    kind: Literal["figure", "table"]
+    profile: ProfileName
+    seeds: Count
+    device: Text
+    device_name: Text
+    versions: dict[str, Text]
+    commit: Text
+    dirty: bool
+    key: Digest
+    units: Count
+    compute_seconds: Seconds
+    wall_seconds: Seconds
+    peak_memory_mb: Annotated[float, Field(ge=0)]
+    width_px: Count
+    height_px: Count
+    created: Text
+    attribution: list[Text]
+
+
+class RunRecord(_Record):
+    """``run.json``: a finished run of one chapter. ``rules`` is :func:`claims.rules_digest` when the run started."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    chapter: ChapterId
+    notebook: Text
+    profile: ProfileName
+    seeds: Count
+    device: Text
+    device_name: Text
+    versions: dict[str, Text]
+    commit: Text
+    dirty: bool
+    rules: Digest
+    parameters: dict[str, Any]
+    started: Text
+    wall_seconds: Seconds
+    compute_seconds: Seconds
+    units: Count
+    reused: Count
+    peak_memory_mb: Annotated[float, Field(ge=0)]
+    figures: list[Name]
+    files: dict[FileName, Digest]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One complete results folder, read and checked."""
+
+    folder: Path
+    values: ChapterValues
+    run: RunRecord
+
+
+# ---------------------------------------------------------------- readers
+
+R = TypeVar("R", bound=_Record)
+
+
+def _read(path: Path, model: type[R]) -> R:
+    try:
+        # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ReportError(f"{path} is missing: the results there are incomplete") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ReportError(f"{path}: {field}: {first['msg'].lower()}") from None
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from None
+
+
+def read_values(folder: Path) -> ChapterValues:
+    """Read ``values.json`` of a results folder.
+
+    Raises:
+        ReportError: naming file and field, if it is missing or malformed.
+    """
+    return _read(folder / "values.json", ChapterValues)
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read ``<figure>.json``; the name inside must be the file's.
+
+    Raises:
+        ReportError: naming file and field, if it is missing or malformed.
+    """
+    sidecar = _read(path, Sidecar)
+    if sidecar.name != path.stem:
+        raise ReportError(f"{path}: name: is {sidecar.name!r}, not the file's name")
+    return sidecar
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a results folder.
+
+    Raises:
+        ReportError: naming file and field, if it is missing or malformed.
+    """
+    return _read(folder / "run.json", RunRecord)
+
+
+def read_results(folder: Path) -> Results:
+    """Read a folder's values and run, which must speak of the same chapter and profile.
+
+    Raises:
+        ReportError: naming file and field.
+    """
+    values, run = read_values(folder), read_run(folder)
+    for field in ("chapter", "profile"):
+        if getattr(values, field) != getattr(run, field):
+            raise ReportError(f"{folder / 'values.json'}: {field}: differs from run.json")
+    return Results(folder, values, run)
+
+
+def check_files(results: Results) -> None:
+    """Compare every file of a run with the digest taken when it was written.
+
+    Raises:
+        ReportError: naming the first file that is missing or was changed.
+    """
+    for name, digest in results.run.files.items():
+        path = results.folder / name
+        if not path.is_file():
+            raise ReportError(f"{path} is missing: run the chapter again")
+        if sha256(path) != digest:
+            raise ReportError(f"{path} was changed after the run: run the chapter again")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ---------------------------------------------------------------- places
+
+
+def find_project() -> Path:
+    """The report's folder: ``$CLIP_INVARIANCE_PROJECT``, or the nearest one upwards with _toc.yml and notebooks/.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    asked = os.environ.get("CLIP_INVARIANCE_PROJECT")
+    start = Path(asked) if asked else Path.cwd()
+    for folder in [start.resolve()] if asked else [start, *start.parents]:
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise UsageError(f"{start} is not inside the report (no _toc.yml and notebooks/): change to its folder first")
+
+
+def notebooks(project: Path) -> dict[str, Path]:
+    """The chapters' notebooks by chapter id, in order."""
+    return {path.name[:2]: path for path in sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+def run_folder(project: Path, profile: str) -> Path:
+    """Where runs at a profile land: ``figures/<chapter>/``, ``notebooks/<stem>.ipynb``, ``verify.json``."""
+    return project / "_build" / "run" / profile
+
+
+def store_folder(project: Path) -> Path:
+    """Where finished units are kept."""
+    return project / "_build" / "store"
+
+
+def complete_folders(figures: Path) -> dict[str, Path]:
+    """Complete results folders in a ``figures/`` folder by chapter id."""
+    return {path.parent.name: path.parent for path in sorted(figures.glob("[0-9][0-9]/run.json"))}
+
+
+def results_folders(project: Path, source: str) -> dict[str, Path]:
+    """Results folders by chapter id.
+
+    Args:
+        source: "published", or a profile's name for the results of that run, laid over the published ones.
+
+    Raises:
+        UsageError: if ``source`` is neither.
+        ReportError: if nothing was run at that profile.
+    """
+    published = complete_folders(project / "figures")
+    if source == PUBLISHED:
+        return published
+    if source not in PROFILES:
+        raise UsageError(f"unknown source {source!r}: choose {PUBLISHED} or one of {', '.join(PROFILES)}")
+    run = complete_folders(run_folder(project, get_profile(source).name) / "figures")
+    if not run:
+        raise ReportError(f"nothing was run at profile {source} yet: clip-invariance run --profile {source}")
+    return dict(sorted({**published, **run}.items()))
+
+
+def load_results(project: Path, source: str) -> dict[str, Results]:
+    """Read all of :func:`results_folders`; a folder's name must be its chapter's.
+
+    Raises:
+        UsageError, ReportError: as :func:`results_folders` and :func:`read_results`.
+    """
+    return read_folders(results_folders(project, source))
+
+
+def read_folders(folders: Mapping[str, Path]) -> dict[str, Results]:
+    """Read results folders by chapter id.
+
+    Raises:
+        ReportError: if one is malformed or speaks of another chapter.
+    """
+    found = {chapter: read_results(folder) for chapter, folder in folders.items()}
+    for chapter, results in found.items():
+        if results.run.chapter != chapter:
+            raise ReportError(f"{results.folder / 'run.json'}: chapter: is {results.run.chapter}, not {chapter}")
+    return found
+
+
+# ---------------------------------------------------------------- writers
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide published files from others
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def to_json(data: object) -> str:
+    """Strict JSON that diffs well: sorted keys, one field per line, no NaN, final newline."""
+    return json.dumps(data, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write :func:`to_json` atomically. A record is checked by its model before it gets here."""
+    content = data.model_dump(mode="json", by_alias=True) if isinstance(data, _Record) else data
+    write_bytes(path, to_json(content).encode())
+
+
+def swap_folder(new: Path, target: Path) -> None:
+    """Put folder ``new`` in the place of ``target``; if that fails, ``target`` is as it was."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
