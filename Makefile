@@ -49,7 +49,7 @@ $(BIN)/uv:
 	  "Python 3.11: install a newer one, or name one you have, as in: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) comes without its venv module: install it (on Debian" \
 	  "and Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
-	@echo "Installing the locked packages into .venv (once; about 3 GB with PyTorch for CUDA)"
+	@echo "Installing the locked packages into .venv (once; 6 GB on Linux, most of it PyTorch for CUDA)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
 	@touch $@

@@ -155,10 +155,10 @@ def test_places_are_restricted_as_asked() -> None:
 
 
 def test_backgrounds_are_stationary_varied_and_moderate(canvas: Canvas) -> None:
-    pictures = canvas.backgrounds(torch.arange(20_000)).float()
+    pictures = canvas.backgrounds(torch.arange(8000)).float()
     # No place differs from another on average, nor in spread: what a random roll guarantees.
     mean, spread = pictures.mean(dim=(0, 1)), pictures.std(dim=0).mean(dim=0)
-    assert float((mean - mean.mean()).abs().max()) < 1.0
+    assert float((mean - mean.mean()).abs().max()) < 1.5
     assert float((spread / spread.mean() - 1).abs().max()) < 0.05
     assert 100 < float(mean.mean()) < 200
     assert 10 < float(spread.mean()) < 40
