@@ -1,1 +1,31 @@
-"""Runs, results, claims and the site."""
+"""Runs, results, claims and the site. Notebooks need only :class:`Chapter`.
+
+==============  ====================================================================
+``results``     the files of a results folder: read with distrust, written atomically
+``claims``      registered rules in, verdicts out
+``provenance``  versions, commit, machine
+``store``       units of work, each run at most once
+``progress``    written by the kernel, shown by the command line
+``chapter``     what a notebook talks to
+``run``         notebooks executed into ``_build/run/<profile>/``
+``publish``     a run promoted into ``figures/``
+``verify``      a run compared with what is published
+``site``        the pages, with the roles and directives of ``sphinx_ext``
+==============  ====================================================================
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clip_invariance.report.chapter import Chapter
+
+__all__ = ["Chapter"]
+
+
+def __getattr__(name: str) -> object:
+    # Chapter pulls in matplotlib, scipy and grimp; `clip-invariance --help` should not wait for them.
+    if name == "Chapter":
+        from clip_invariance.report.chapter import Chapter
+
+        return Chapter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

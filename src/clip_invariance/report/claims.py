@@ -95,12 +95,13 @@ class ClaimRow:
         return {"id": self.claim.id, "chapter": self.claim.chapter, **{name: getattr(self, name) for name in fields}}
 
 
-def load_claims(path: Path = CLAIMS_FILE) -> list[Claim]:
-    """Read the registered claims.
+def load_claims(path: Path | None = None) -> list[Claim]:
+    """Read the registered claims, by default those of :data:`CLAIMS_FILE`.
 
     Raises:
         ReportError: naming claim and field, if the file is missing or malformed or an id comes twice.
     """
+    path = path or CLAIMS_FILE
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
     except (OSError, tomllib.TOMLDecodeError) as error:

@@ -2,7 +2,8 @@
 
 A results folder belongs to one chapter. It holds figures and tables (``<name>.svg``, ``<name>.dark.svg``,
 ``<name>.csv`` and the sidecar ``<name>.json``), the numbers that prose quotes (``values.json``), the executed
-``notebook.ipynb`` and ``run.json``, which lists the SHA-256 of every other file and is written last: a folder without it is incomplete.
+``notebook.ipynb`` and ``run.json``, which lists the SHA-256 of every other file and is written last: a folder without
+it is incomplete.
 
 The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field.
 """
@@ -160,6 +161,20 @@ def _read(path: Path, model: type[R]) -> R:
         raise ReportError(f"{path}: {field}: {first['msg'].lower()}") from None
     except (OSError, ValueError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from None
+
+
+def checked(model: type[R], where: str, **fields: object) -> R:
+    """Build a record from our own numbers, held to the rules that readers apply.
+
+    Raises:
+        ReportError: naming ``where`` and the field, for instance for a number that is not finite.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ReportError(f"{where}: {field}: {first['msg'].lower()} (got {first['input']!r})") from None
 
 
 def read_values(folder: Path) -> ChapterValues:
@@ -321,15 +336,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def to_json(data: object) -> str:
-    """Strict JSON that diffs well: sorted keys, one field per line, no NaN, final newline."""
-    return json.dumps(data, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+def to_json(data: object) -> bytes:
+    """Strict JSON that diffs well: sorted keys, one field per line, no NaN, final newline. Takes records too."""
+    content = data.model_dump(mode="json", by_alias=True) if isinstance(data, _Record) else data
+    return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write :func:`to_json` atomically. A record is checked by its model before it gets here."""
-    content = data.model_dump(mode="json", by_alias=True) if isinstance(data, _Record) else data
-    write_bytes(path, to_json(content).encode())
+    """Write :func:`to_json` atomically."""
+    write_bytes(path, to_json(data))
 
 
 def swap_folder(new: Path, target: Path) -> None:

@@ -1,0 +1,327 @@
+"""The ``clip-invariance`` command.
+
+Every command exits 0 on success, 2 on wrong usage or bad input, 1 when a run, a build or a verification failed, and
+130 after Ctrl-C. Errors are one line on stderr; ``--debug`` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.exceptions import TyperException
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import PROFILES
+
+# Commands import what they need: papermill, matplotlib and torch take seconds that --help should not.
+
+_PROFILES = "\n\n".join(f"  {p.name:9} {p.seeds:2} seeds  {p.purpose}" for p in PROFILES.values())
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help=f"""Re-run, verify and build the report "Captions Define Invariance".
+
+\b
+clip-invariance report                  re-run every chapter, then build the pages from your run
+clip-invariance run 3 --profile smoke   a first try of chapter 3, within a minute or so
+clip-invariance verify                  your numbers beside the published ones
+clip-invariance build && clip-invariance serve
+
+\b
+Profiles:
+{_PROFILES.replace(chr(10) * 2, chr(10))}
+
+\b
+Runs land in _build/run/<profile>/, pages in _build/site/, finished units in _build/store/ (a run that was
+stopped goes on where it was). Published results lie in figures/ and change only through `publish`.
+
+Exit codes: 0 done, 1 a run, build or verification failed, 2 wrong usage, 130 Ctrl-C. Errors are one line;
+add --debug for the traceback.""",
+)
+
+Chapters = Annotated[
+    list[str] | None, typer.Argument(metavar="CHAPTER", help="1, 01 or a notebook's name. Default: all chapters.")
+]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", help="smoke, quick, standard or full. Default: full with a GPU, else quick."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda. auto takes the GPU if PyTorch finds one.")]
+Seeds = Annotated[int, typer.Option(help="Repetitions of every arm, at least 2. 0: as many as the profile says.")]
+Jobs = Annotated[int, typer.Option(help="Units at a time on CPU. 0: one per core. On a GPU they run in turn.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another value for a name in the notebook's parameters cell."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
+Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="published, or the profile of one of your runs.")]
+
+
+@app.command()
+def run(
+    chapters: Chapters = None,
+    profile: Profile = None,
+    device: Device = "auto",
+    seeds: Seeds = 0,
+    jobs: Jobs = 0,
+    settings: Settings = None,
+) -> None:
+    """Execute chapters' notebooks.
+
+    Figures, data and values land in _build/run/<profile>/figures/<chapter>/, the executed notebooks in
+    _build/run/<profile>/notebooks/. An earlier run stays until the new one is complete. What was computed before,
+    by the same code with the same parameters, is reused.
+
+    \b
+    clip-invariance run                        all chapters
+    clip-invariance run 1 3 --profile quick    chapters 1 and 3
+    clip-invariance run 4 --seeds 5 --jobs 2   other repetitions, two processes
+    """
+    for folder in _run(chapters, profile, device, seeds, jobs, settings)[1]:
+        print(folder)
+
+
+@app.command()
+def build(source: Source = "published") -> None:
+    """Build the pages into _build/site/, without running anything.
+
+    \b
+    clip-invariance build                published results
+    clip-invariance build --from quick   your run at profile quick, laid over the published results
+    """
+    _build(source)
+
+
+@app.command()
+def report(
+    chapters: Chapters = None,
+    profile: Profile = None,
+    device: Device = "auto",
+    seeds: Seeds = 0,
+    jobs: Jobs = 0,
+    settings: Settings = None,
+) -> None:
+    """Run chapters, then build the pages from that run.
+
+    \b
+    clip-invariance report
+    clip-invariance report 1 --profile smoke
+    """
+    name, _ = _run(chapters, profile, device, seeds, jobs, settings)
+    _build(name)
+
+
+@app.command()
+def verify(
+    chapters: Chapters = None,
+    profile: Profile = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Compare the results in this folder; run nothing.")
+    ] = None,
+    device: Device = "auto",
+    jobs: Jobs = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Set your numbers beside the published ones; exit 1 if one lies outside its tolerance or is missing.
+
+    Takes your run at the profile, after running the published chapters that it lacks. Writes
+    _build/run/<profile>/verify.json. The tolerance is what a re-run with three seeds may differ by.
+
+    \b
+    clip-invariance verify --profile quick
+    clip-invariance verify --from ~/Downloads/their-run --json
+    """
+    from clip_invariance.report import verify as verification
+    from clip_invariance.report.results import complete_folders, find_project, run_folder
+    from clip_invariance.report.run import Options, default_profile, run_chapters, select_chapters
+
+    project = find_project()
+    if folder and (profile or chapters):
+        raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
+    if folder:
+        comparison = verification.verify_folder(project, folder)
+    else:
+        name = profile or default_profile()
+        published = verification.published_chapters(project)
+        wanted = {c: n for c, n in select_chapters(project, chapters or []).items() if c in published}
+        lacking = wanted.keys() - complete_folders(run_folder(project, name) / "figures").keys()
+        if lacking:
+            notebooks = {c: n for c, n in wanted.items() if c in lacking}
+            run_chapters(project, notebooks, Options(name, device, jobs=jobs))
+        comparison = verification.verify_run(project, name, wanted)
+    if as_json:
+        print(json.dumps(comparison.as_json(), indent=1))
+    else:
+        rows = [(r.name, _number(r.published), _number(r.yours), _number(r.tolerance), r.ok) for r in comparison.rows]
+        _print_table(
+            ("value", "published", "yours", "tolerance", "within?"),
+            [(*row[:4], "yes" if row[4] else "missing" if row[2] == "-" else "NO") for row in rows],
+        )
+        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing")
+    if comparison.outside or comparison.missing:
+        raise ReportError(
+            f"{comparison.outside} of {len(comparison.rows)} values lie outside their tolerance, "
+            f"{comparison.missing} are missing"
+        )
+
+
+@app.command()
+def publish(
+    chapters: Chapters = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Whose run. Default: the largest profile that was run.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Accept a smaller profile, an edited tree or a run changed by options.")
+    ] = False,
+) -> None:
+    """Promote complete runs into figures/ and note them in CHANGELOG.md.
+
+    Refused: files changed after the run, rules of claims.toml changed after the run, profile smoke, figures over
+    300 kB; and, unless forced, a smaller profile than the published one, uncommitted code, fewer seeds, --set.
+
+    \b
+    clip-invariance publish                        all chapters that were run
+    clip-invariance publish 1 --profile standard
+    """
+    from clip_invariance.report.publish import publish as promote
+    from clip_invariance.report.results import find_project
+
+    for line in promote(find_project(), chapters or [], profile, force):
+        print(line.removeprefix("- "))
+
+
+@app.command()
+def claims(as_json: AsJson = False, source: Source = "published") -> None:
+    """Print the claims with their verdicts.
+
+    Rules are registered in src/clip_invariance/report/claims.toml; each verdict follows from published values, or
+    with --from from those of your run.
+
+    \b
+    clip-invariance claims
+    clip-invariance claims --from quick --json
+    """
+    from clip_invariance.report.claims import evaluate, load_claims
+    from clip_invariance.report.results import find_project, load_results
+
+    rows = evaluate(load_claims(), load_results(find_project(), source))
+    if as_json:
+        print(json.dumps([row.as_json() for row in rows], indent=1))
+        return
+    _print_table(
+        ("claim", "verdict", "value", "95 % interval", "what it says"),
+        [
+            (
+                row.claim.id,
+                row.verdict,
+                _number(row.value),
+                f"[{_number(row.low)}, {_number(row.high)}]" if row.value is not None else "-",
+                row.claim.claim,
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000) -> None:
+    """Serve the built pages on http://localhost:<port>/ until Ctrl-C.
+
+    The pages also open straight from the folder: _build/site/index.html.
+    """
+    from clip_invariance.report.results import find_project
+
+    site = find_project() / "_build" / "site"
+    if not (site / "index.html").is_file():
+        raise ReportError("there is no site yet: build it with `clip-invariance build`")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UsageError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
+    with server:
+        print(f"http://localhost:{port}/ (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
+def _run(
+    chapters: list[str] | None, profile: str | None, device: str, seeds: int, jobs: int, settings: list[str] | None
+) -> tuple[str, list[Path]]:
+    from clip_invariance.report.results import find_project
+    from clip_invariance.report.run import Options, default_profile, run_chapters, select_chapters
+
+    extra = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {setting}: write it as name=value")
+        extra[name] = value
+    project = find_project()
+    options = Options(profile or ("quick" if device == "cpu" else default_profile()), device, seeds, jobs, extra)
+    return options.profile, run_chapters(project, select_chapters(project, chapters or []), options)
+
+
+def _build(source: str) -> None:
+    from clip_invariance.report.results import find_project
+    from clip_invariance.report.site import build_site
+
+    site = build_site(find_project(), source)
+    print(f"{site / 'index.html'}\nopen it in a browser, or run `clip-invariance serve`")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, markup=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code. ``--debug`` may stand anywhere."""
+    asked = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in asked
+    try:
+        app(
+            [argument for argument in asked if argument != "--debug"],
+            prog_name="clip-invariance",
+            standalone_mode=False,
+        )
+    except KeyboardInterrupt:
+        return _failed("stopped", 130, debug=False)
+    except ReportError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except TyperException as error:
+        return _failed(f"{error.format_message()} (see --help)", 2, debug)
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{where}{error.strerror or error}", 1, debug)
+    except Exception as error:
+        return _failed(f"{type(error).__name__}: {error} (a bug? --debug shows where)", 1, debug)
+    return 0
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    for line in message.splitlines():
+        print(f"clip-invariance: {line}", file=sys.stderr)
+    return code

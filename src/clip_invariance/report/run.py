@@ -1,0 +1,315 @@
+"""Chapters executed through papermill into ``_build/run/<profile>/``.
+
+A chapter runs in ``.partial/<chapter>/`` and moves to ``figures/<chapter>/`` only when it is complete, so that a failed
+or killed run leaves the earlier one as it was. Sources in ``notebooks/`` and published results are never written.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import psutil
+import yaml
+from papermill.exceptions import PapermillExecutionError, strip_color
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import get_profile
+from clip_invariance.report import progress, provenance
+from clip_invariance.report.results import (
+    NOTEBOOK,
+    RunRecord,
+    notebooks,
+    read_results,
+    run_folder,
+    sha256,
+    swap_folder,
+    write_bytes,
+    write_json,
+)
+
+#: Parameters that every notebook has and that have options of their own.
+RESERVED = {"profile": "--profile", "device": "--device", "seeds": "--seeds", "jobs": "--jobs", "output": None}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for; ``extra`` holds ``--set name=value`` as typed."""
+
+    profile: str
+    device: str = "auto"
+    seeds: int = 0
+    jobs: int = 0
+    extra: Mapping[str, str] | None = None
+
+
+def default_profile() -> str:
+    """ "full" where PyTorch finds a GPU, else "quick"."""
+    return "full" if provenance.has_cuda() else "quick"
+
+
+def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
+    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
+
+    Raises:
+        UsageError: if one does not exist.
+    """
+    known = notebooks(project)
+    if not known:
+        raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
+    names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
+    chosen = []
+    for name in asked:
+        key = Path(name).name.removesuffix(".ipynb")
+        key = key.zfill(2) if key.isdigit() else key
+        if key not in names:
+            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
+        chosen.append(names[key])
+    return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
+
+
+def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) -> list[Path]:
+    """Execute notebooks one after the other; returns the results folders.
+
+    A chapter that fails does not stop the next one.
+
+    Raises:
+        UsageError: before anything starts, if the profile, the device or a parameter is wrong or a folder is locked.
+        ReportError: after the last chapter, in one line per failed chapter.
+        KeyboardInterrupt: after the kernel and its workers have ended.
+    """
+    get_profile(options.profile)
+    provenance.resolve_device(options.device)
+    if options.seeds < 0 or options.seeds == 1:
+        raise UsageError("--seeds: an interval needs at least two seeds (0 for as many as the profile says)")
+    if options.jobs < 0:
+        raise UsageError("--jobs: give a number of processes, or 0 for one per core")
+    extras = {chapter: typed_parameters(path, options.extra or {}) for chapter, path in chapters.items()}
+    run = run_folder(project, options.profile)
+    failed: list[ReportError] = []
+    with contextlib.ExitStack() as stack:
+        for chapter in chapters:
+            stack.enter_context(_locked(run, chapter))
+        show = stack.enter_context(progress.display(len(chapters)))
+        for chapter, notebook in chapters.items():
+            start = time.monotonic()
+            show.start(chapter, notebook.name)
+            try:
+                record = _run_chapter(project, run, chapter, notebook, options, extras[chapter], show)
+            except ReportError as error:
+                failed.append(error)
+                show.finish(f"{chapter}: failed")
+            else:
+                reused = f" ({record.reused} reused)" if record.reused else ""
+                show.finish(f"{chapter}: done, {record.units} units{reused} in {time.monotonic() - start:.0f} s")
+    if failed:
+        raise failed[0] if len(failed) == 1 else ReportError("\n".join(str(error) for error in failed))
+    return [run / "figures" / chapter for chapter in chapters]
+
+
+def typed_parameters(notebook: Path, extra: Mapping[str, str]) -> dict[str, Any]:
+    """Turn ``name=value`` strings into the types of the notebook's defaults.
+
+    papermill ignores unknown names, so they are checked here.
+
+    Raises:
+        UsageError: for an unknown name, one that has its own option, or a value of another type.
+        ReportError: if the notebook lacks one of the parameters that every notebook has.
+    """
+    known = {name: str(field["default"]) for name, field in papermill.inspect_notebook(str(notebook)).items()}
+    if absent := sorted(RESERVED.keys() - known.keys()):
+        raise ReportError(f"{notebook.name} has no cell tagged `parameters` that sets {', '.join(absent)}")
+    typed = {}
+    for name, text in extra.items():
+        if name in RESERVED:
+            raise UsageError(
+                f"--set {name}=...: use {RESERVED[name] or 'no such setting; the command line chooses it'}"
+            )
+        if name not in known:
+            raise UsageError(f"{notebook.name} has no parameter {name!r}: it has {', '.join(known)}")
+        typed[name] = _typed(name, text, _literal(known[name]))
+    return typed
+
+
+def _literal(source: str) -> object:
+    """The default's value; None, which stands for any type, if it is an expression."""
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _typed(name: str, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if default is not None and type(value) is not type(default):
+        raise UsageError(f"--set {name}={text}: expected a {type(default).__name__} such as {default!r}")
+    return value
+
+
+@contextlib.contextmanager
+def _locked(run: Path, chapter: str) -> Iterator[None]:
+    """Keep a second run out of the chapter's folders. The lock ends with the process that holds it."""
+    path = run / ".partial" / f"{chapter}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UsageError(f"cannot write to {path.parent}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"chapter {chapter} is already running at profile {run.name}: wait for that run") from None
+        yield
+
+
+def _run_chapter(
+    project: Path,
+    run: Path,
+    chapter: str,
+    notebook: Path,
+    options: Options,
+    extra: Mapping[str, Any],
+    show: progress.Display,
+) -> RunRecord:
+    partial = run / ".partial" / chapter
+    lines = partial.with_suffix(".progress.jsonl")
+    shutil.rmtree(partial, ignore_errors=True)
+    lines.unlink(missing_ok=True)
+    partial.mkdir()
+    parameters = {
+        "profile": options.profile,
+        "device": options.device,
+        "seeds": options.seeds,
+        "jobs": options.jobs,
+        "output": str(partial.relative_to(project)),
+        **extra,
+    }
+    os.environ |= {
+        progress.ENVIRONMENT: str(lines),
+        "CLIP_INVARIANCE_PROJECT": str(project),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    _execute(project, notebook, partial / NOTEBOOK, parameters, progress.Tail(lines), show)
+    try:
+        read_results(partial)
+    except ReportError as error:
+        raise ReportError(f"{notebook.name} ended without complete results ({error}): call chapter.finish()") from None
+    _tidy_notebook(partial / NOTEBOOK)
+    record = _seal(partial, extra)
+    executed = run / "notebooks" / notebook.name
+    swap_folder(partial, run / "figures" / chapter)
+    write_bytes(executed, (run / "figures" / chapter / NOTEBOOK).read_bytes())
+    return record
+
+
+def _seal(partial: Path, extra: Mapping[str, Any]) -> RunRecord:
+    """Add to run.json what the kernel could not know: ``--set`` parameters and the executed notebook's digest."""
+    record = read_results(partial).run
+    record = record.model_copy(
+        update={
+            "parameters": {**record.parameters, **extra},
+            "files": {**record.files, NOTEBOOK: sha256(partial / NOTEBOOK)},
+        }
+    )
+    write_json(partial / "run.json", record)
+    return record
+
+
+def _execute(
+    project: Path,
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    tail: progress.Tail,
+    show: progress.Display,
+) -> None:
+    """Execute in a thread, so that this one can show progress and take Ctrl-C.
+
+    Raises:
+        ReportError, UsageError: naming the cell and the error.
+        KeyboardInterrupt: after every process below this one has ended.
+    """
+    errors: list[BaseException] = []
+    others = set(psutil.Process().children(recursive=True))
+
+    def work() -> None:
+        try:
+            papermill.execute_notebook(
+                notebook, output, parameters=dict(parameters), kernel_name="python3", cwd=project, progress_bar=False
+            )
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+            show.update(tail.read())
+    except BaseException:
+        _end_children(others)
+        thread.join(5)
+        raise
+    show.update(tail.read())
+    if errors:
+        _end_children(others)
+        raise _explained(errors[0], notebook, output) from errors[0]
+
+
+def _explained(error: BaseException, notebook: Path, output: Path) -> ReportError:
+    if isinstance(error, PapermillExecutionError):
+        message = " ".join(strip_color(str(error.evalue)).split())
+        if error.ename == "UsageError":
+            return UsageError(f"{notebook.name}: {message}")
+        cause = message if error.ename == "ReportError" else f"{error.ename}: {message}"
+        return ReportError(f"{notebook.name}, cell {error.cell_index + 1}: {cause} (kept: {output})")
+    return ReportError(f"{notebook.name}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _end_children(others: set[psutil.Process]) -> None:
+    """End the kernel and what it started, but not ``others``."""
+    below = [process for process in psutil.Process().children(recursive=True) if process not in others]
+    for kernel in (process for process in psutil.Process().children() if process in below):
+        _kill(kernel)
+    # its workers notice and end by themselves, and loky's tracker then tidies up after them
+    _, alive = psutil.wait_procs(below, timeout=4)
+    for process in alive:
+        _kill(process)
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def _tidy_notebook(path: Path) -> None:
+    """Hide the injected parameters on the page, and drop papermill's notes, which hold this machine's paths."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]  # papermill gives every cell an empty list
+    write_bytes(path, nbformat.writes(notebook).encode())  # type: ignore[no-untyped-call]

@@ -1,0 +1,296 @@
+"""Units of work, each run at most once.
+
+A finished unit lies at ``<root>/<key[:2]>/<key>/{table.parquet,meta.json}``. The key covers its parameters, the source
+of every module that its function's module imports from the package, the lock file and the installed versions, so that
+an edited module repeats exactly the units that depend on it. Whoever computes a unit stores it, atomically: a killed
+run loses the units in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grimp
+import joblib
+import pandas as pd
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.provenance import device_name, now, peak_memory_mb
+from clip_invariance.report.results import sha256, to_json
+from clip_invariance.units import Unit
+
+PACKAGE = "clip_invariance"
+
+
+# ---------------------------------------------------------------- keys
+
+
+class Source(NamedTuple):
+    """A module that a unit depends on, and the SHA-256 of its file."""
+
+    module: str
+    path: Path
+    digest: str
+
+
+#: The package as this process imported it. A notebook kernel outlives edits, and would file old code's results as new.
+_AT_START = {path: sha256(path) for path in Path(__file__).parents[1].rglob("*.py")}
+
+
+def sources(module: str) -> list[Source]:
+    """The module and everything it imports, directly or not, from its own package and from this one.
+
+    Raises:
+        UsageError: if the module is not part of an importable package (a function typed into a notebook, say).
+    """
+    package = module.partition(".")[0]
+    spec = importlib.util.find_spec(package) if package != "__main__" else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f"units must be functions of an installed package, but {module} is not in one")
+    graph = grimp.build_graph(package, *({PACKAGE} - {package}), cache_dir=None)
+    todo, closure = [module], set[str]()
+    while todo:
+        name = todo.pop()
+        if name in closure:
+            continue
+        closure.add(name)
+        todo += graph.find_modules_directly_imported_by(name)
+        if "." in name:  # importing a.b runs a/__init__.py
+            todo.append(name.rpartition(".")[0])
+    return [Source(name, path, sha256(path)) for name in sorted(closure) if (path := _file(name)) is not None]
+
+
+def _file(module: str) -> Path | None:
+    root, *rest = module.split(".")
+    spec = importlib.util.find_spec(root)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    path = Path(spec.submodule_search_locations[0], *rest)
+    candidates = (path.with_suffix(".py"), path / "__init__.py") if rest else (path / "__init__.py",)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def unit_key(unit: Unit, depends_on: Sequence[Source], environment: Mapping[str, str]) -> str:
+    """SHA-256 over all that a unit's result depends on.
+
+    Raises:
+        UsageError: if a parameter is not JSON-like.
+    """
+    content = {
+        "unit": unit.name,
+        "params": dict(unit.params),
+        "sources": {source.module: source.digest for source in depends_on},
+        "environment": dict(environment),
+    }
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{describe(unit)}: parameters must be JSON-like ({error})") from None
+
+
+def describe(unit: Unit) -> str:
+    """``experiments.place_support.train(seed=0, width=16)``, for messages."""
+    return f"{unit.name}({', '.join(f'{name}={value!r}' for name, value in unit.params.items())})"
+
+
+def _check_unchanged(depends_on: Sequence[Source]) -> None:
+    for source in depends_on:
+        if sha256(source.path) != source.digest or _AT_START.get(source.path, source.digest) != source.digest:
+            raise ReportError(f"{source.path.name} was edited while this ran: start the run (or the kernel) again")
+
+
+# ---------------------------------------------------------------- entries
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished unit.
+
+    Attributes:
+        table: what its function returned, parameters not included.
+        seconds: wall time of that call.
+        peak_memory_mb: see :func:`provenance.peak_memory_mb`.
+    """
+
+    key: str
+    table: pd.DataFrame
+    seconds: float
+    peak_memory_mb: float
+
+
+class Store:
+    """A folder of finished units. Several processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, key: str) -> Path:
+        return self.root / key[:2] / key
+
+    def load(self, key: str, note: Callable[[str], None]) -> Entry | None:
+        """The entry, or None if there is none. A damaged one is noted in one line and removed."""
+        folder = self.folder(key)
+        if not folder.exists():
+            return None
+        try:
+            meta = json.loads((folder / "meta.json").read_bytes())
+            if sha256(folder / "table.parquet") != meta["sha256"]:
+                raise ValueError("the table is not the one that was stored")
+            table = pd.read_parquet(folder / "table.parquet")
+            return Entry(key, table, float(meta["wall_seconds"]), float(meta["peak_memory_mb"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            note(f"stored result {key[:12]} is damaged ({error}) and is computed again")
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def save(self, key: str, unit: Unit, table: pd.DataFrame, seconds: float) -> None:
+        """Keep a finished unit: written beside its place, then renamed."""
+        folder = self.folder(key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-", ignore_cleanup_errors=True) as temporary:
+            new = Path(temporary) / "entry"
+            new.mkdir()
+            table.to_parquet(new / "table.parquet", index=False)
+            meta = {
+                "unit": unit.name,
+                "params": dict(unit.params),
+                "wall_seconds": round(seconds, 3),
+                "peak_memory_mb": peak_memory_mb(),
+                "device_name": device_name(str(unit.params.get("device", "cpu"))),
+                "created": now(),
+                "sha256": sha256(new / "table.parquet"),
+            }
+            (new / "meta.json").write_bytes(to_json(meta))
+            try:
+                new.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another process finished the same unit first: keep that one
+                    raise
+
+
+# ---------------------------------------------------------------- running
+
+
+class Progress:
+    """What :func:`run_units` tells its caller; the base class keeps quiet."""
+
+    def add(self, units: int, reused: int) -> None:
+        """So many units are wanted, so many of them were already stored."""
+
+    def done(self, unit: Unit, seconds: float) -> None:
+        """One unit was computed."""
+
+    def note(self, message: str) -> None:
+        """Something a reader should know, in one line."""
+
+
+def run_units(
+    units: Sequence[Unit], store: Store, environment: Mapping[str, str], jobs: int, progress: Progress
+) -> tuple[list[Entry], int]:
+    """Run what is not stored yet, and return all entries in the order of ``units`` with the number of reused ones.
+
+    On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``; on a GPU,
+    or with one job, in turn in this process. Equal units run once.
+
+    Raises:
+        UsageError: if a unit cannot be run anywhere else (see :func:`sources`, :func:`unit_key`).
+        ReportError: if a unit failed, naming it. Those that finished before stay stored.
+    """
+    closures = {module: sources(module) for module in {unit.function.__module__ for unit in units}}
+    depends_on = [closures[unit.function.__module__] for unit in units]
+    keys = [unit_key(unit, closure, environment) for unit, closure in zip(units, depends_on, strict=True)]
+    distinct = dict(zip(keys, zip(units, depends_on, strict=True), strict=True))
+    for closure in closures.values():
+        _check_unchanged(closure)
+    entries = {key: entry for key in distinct if (entry := store.load(key, progress.note)) is not None}
+    reused = len(entries)
+    progress.add(len(distinct), reused)
+    tasks = [
+        joblib.delayed(_compute)(unit, key, store, closure, os.getpid())
+        for key, (unit, closure) in distinct.items()
+        if key not in entries
+    ]
+    on_gpu = any(str(unit.params.get("device")).startswith("cuda") for unit in units)
+    workers = 1 if on_gpu else min(jobs, len(tasks))
+    for key in _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers):
+        entry = store.load(key, progress.note)
+        if entry is None:
+            raise ReportError(f"{describe(distinct[key][0])}: its stored result could not be read back: check the disk")
+        entries[key] = entry
+        progress.done(distinct[key][0], entry.seconds)
+    return [entries[key] for key in keys], reused
+
+
+Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
+
+
+def _in_turn(tasks: Sequence[Task]) -> Iterator[str]:
+    for function, args, kwargs in tasks:
+        yield function(*args, **kwargs)
+
+
+def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        # one unit per batch: a batch is lost as a whole when the run is killed
+        yield from joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
+
+
+def _compute(unit: Unit, key: str, store: Store, depends_on: Sequence[Source], parent: int) -> str:
+    """Run one unit here and store it; ``parent`` is the process that gave it out. Returns the key."""
+    if parent != os.getpid():
+        _end_with(parent)
+    start = time.perf_counter()
+    try:
+        with _threads(None if str(unit.params.get("device")).startswith("cuda") else 1):
+            table = unit.function(**unit.params)
+        seconds = time.perf_counter() - start
+        if not isinstance(table, pd.DataFrame) or table.empty:
+            raise ValueError("it must return a table with at least one row")
+        _check_unchanged(depends_on)
+        store.save(key, unit, table, seconds)
+    except ReportError:
+        raise
+    except Exception as error:
+        raise ReportError(f"{describe(unit)} failed: {type(error).__name__}: {error}") from error
+    return key
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Limit PyTorch's threads: sums over more threads round differently. Does not import torch for it."""
+    torch = sys.modules.get("torch")
+    if torch is None or number is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process when ``parent`` is gone: after kill -9 nobody else would tell a worker to stop."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
