@@ -281,6 +281,7 @@ print(*peaks)
 """
 
 
+@pytest.mark.slow
 def test_training_through_an_orbit_of_1024_elements_fits_in_two_gigabytes() -> None:
     run = subprocess.run([sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, check=True, timeout=120)
     small, large = (int(kilobytes) / 2**20 for kilobytes in run.stdout.split())
