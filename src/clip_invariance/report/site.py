@@ -1,0 +1,357 @@
+"""Stage the pages, the results and the notebooks in ``_build/site-src`` and turn them into ``_build/site``.
+
+Nothing is executed here and nothing outside ``_build`` is written. A build starts from an empty folder, because an
+incremental one would not repeat the warnings of pages that did not change; it is skipped when no input has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from clip_invariance.errors import ReportError
+from clip_invariance.report.claims import CLAIMS_FILE
+from clip_invariance.report.results import (
+    NOTEBOOK,
+    PUBLISHED,
+    Results,
+    RunRecord,
+    Value,
+    check_files,
+    complete_folders,
+    notebooks,
+    read_folders,
+    results_folders,
+    run_folder,
+    swap_folder,
+    write_json,
+)
+from clip_invariance.report.sphinx_ext import interval, machine, number, point, short_commit, with_unit
+from clip_invariance.report.verify import compare
+
+STAMP = "build.json"
+TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one build is made from.
+
+    Attributes:
+        source: "published" or the profile of a run.
+        results: what the pages show, by chapter.
+        published: what is published, by chapter; the same unless ``source`` is a run.
+    """
+
+    project: Path
+    source: str
+    claims_file: Path
+    results: dict[str, Results]
+    published: dict[str, Results]
+
+    @property
+    def is_run(self) -> bool:
+        return self.source != PUBLISHED
+
+    def own(self) -> dict[str, Results]:
+        """The chapters that come from the run itself, not from what is published."""
+        mine = run_folder(self.project, self.source)
+        return {c: r for c, r in self.results.items() if self.is_run and r.folder.is_relative_to(mine)}
+
+
+def build_site(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIMS_FILE) -> Path:
+    """Build the site and return its folder, ``_build/site``, with ``index.html`` at its root.
+
+    Args:
+        source: "published", or a profile's name to show the results of that run.
+        claims_file: the registered claims.
+
+    Raises:
+        UsageError: if ``source`` is unknown.
+        ReportError: if results are missing or malformed, or a page has a problem; the last good site stays in place.
+    """
+    project = project.resolve()
+    inputs = read_inputs(project, source, claims_file)
+    site, staging = project / "_build" / "site", project / "_build" / "site-src"
+    digest = inputs_digest(inputs)
+    if stamped_digest(site) == digest:
+        return site
+    stage(inputs, staging)
+    built = run_jupyter_book(staging)
+    write_json(built / STAMP, {"source": source, "inputs": digest})
+    swap_folder(built, site)
+    return site
+
+
+def read_inputs(project: Path, source: str, claims_file: Path) -> Inputs:
+    """Read the results to show, and check that no file was changed after its run."""
+    results = read_folders(results_folders(project, source))
+    for chapter in results.values():
+        check_files(chapter)
+    published = read_folders(complete_folders(project / "figures"))
+    return Inputs(project, source, claims_file, results, published)
+
+
+# ---------------------------------------------------------------- has anything changed?
+
+
+def input_files(inputs: Inputs) -> Iterator[Path]:
+    """Every file that a page is made from, in a fixed order."""
+    project = inputs.project
+    yield from (project / "_config.yml", project / "_toc.yml", inputs.claims_file)
+    code = ("claims", "results", "site", "sphinx_ext", "verify")
+    yield from (Path(__file__).with_name(f"{name}.py") for name in code)
+    folders = [project / "book", project / "notebooks"]
+    folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]
+    if inputs.is_run:
+        folders.append(run_folder(project, inputs.source) / "notebooks")
+    for folder in folders:
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def inputs_digest(inputs: Inputs) -> str:
+    """SHA-256 over the names and bytes of all inputs and the versions of the tools."""
+    digest = hashlib.sha256(json.dumps([inputs.source, *(f"{tool} {version(tool)}" for tool in TOOLS)]).encode())
+    for path in input_files(inputs):
+        name = path.relative_to(inputs.project) if path.is_relative_to(inputs.project) else path.name
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def stamped_digest(site: Path) -> str | None:
+    """The digest that the existing site was built from; None if there is no complete site."""
+    try:
+        stamp = json.loads((site / STAMP).read_text())
+    except (OSError, ValueError):
+        return None
+    return stamp.get("inputs") if (site / "index.html").is_file() else None
+
+
+# ---------------------------------------------------------------- staging
+
+
+def stage(inputs: Inputs, staging: Path) -> None:
+    """Lay out what Jupyter Book reads in an empty folder."""
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(inputs.project / "book", staging / "book")
+    for chapter, results in inputs.results.items():
+        shutil.copytree(results.folder, staging / "figures" / chapter, ignore=shutil.ignore_patterns("*.ipynb"))
+    (staging / "notebooks").mkdir()
+    for chapter, notebook in notebooks(inputs.project).items():
+        stage_notebook(inputs, chapter, notebook, staging / "notebooks" / notebook.name)
+    pages = {"book/status": status_page(inputs)}
+    if inputs.is_run:
+        pages["book/your_run"] = rerun_page(inputs)
+    for name, text in pages.items():
+        (staging / f"{name}.md").write_text(text, encoding="utf-8")
+    stage_config(inputs, staging, list(pages))
+
+
+def stage_config(inputs: Inputs, staging: Path, pages: list[str]) -> None:
+    """Copy configuration and contents, with the banner and the generated pages added."""
+    config = yaml.safe_load((inputs.project / "_config.yml").read_text(encoding="utf-8"))
+    options = config["sphinx"]["config"]
+    options["clip_invariance_claims"] = str(inputs.claims_file)
+    options["html_theme_options"]["announcement"] = banner(inputs)
+    (staging / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    contents = yaml.safe_load((inputs.project / "_toc.yml").read_text(encoding="utf-8"))
+    contents["parts"][-1]["chapters"] += [{"file": page} for page in reversed(pages)]
+    (staging / "_toc.yml").write_text(yaml.safe_dump(contents, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -> None:
+    """Copy the executed notebook, or the source if it was never run, with a line that says which it is.
+
+    Raises:
+        ReportError: if a cell of the executed notebook failed, which Jupyter Book would show without complaint.
+    """
+    results = inputs.results.get(chapter)
+    candidates = [results.folder / NOTEBOOK] if results else []
+    if chapter in inputs.own():
+        candidates.append(run_folder(inputs.project, inputs.source) / "notebooks" / notebook.name)
+    executed = next((path for path in candidates if path.is_file()), None)
+    content = nbformat.read(executed or notebook, as_version=4)  # type: ignore[no-untyped-call]
+    if failed_cells(content):
+        raise ReportError(f"{executed or notebook}: a cell failed in this run: run chapter {chapter} again")
+    if executed and results:
+        note = f"*Executed with profile {run_line(results.run)}.*"
+    else:
+        note = "*This notebook was not run for these pages, so it shows code without output.*"
+    # Sources carry no language_info, without which their code would be shown uncoloured and with a warning.
+    content.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
+    cell = nbformat.v4.new_markdown_cell(note, id="provenance")  # type: ignore[no-untyped-call]
+    content.cells.insert(min(1, len(content.cells)), cell)
+    nbformat.write(content, target)  # type: ignore[no-untyped-call]
+
+
+def failed_cells(notebook: Any) -> bool:
+    """Whether a code cell left an error among its outputs."""
+    outputs = (out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs)
+    return any(out.output_type == "error" for out in outputs)
+
+
+# ---------------------------------------------------------------- what the pages show, in words
+
+
+def banner(inputs: Inputs) -> str:
+    """One line of HTML for the top of every page."""
+    own = inputs.own()
+    if own:
+        chapters = ", ".join(str(int(chapter)) for chapter in own)
+        rest = " Other chapters show what is published." if set(inputs.results) - set(own) else ""
+        text = f"<strong>Your run</strong> · {scale_of(own)} · chapter {chapters}.{rest}"
+    elif inputs.results:
+        text = f"<strong>Published results</strong> · {scale_of(inputs.results)}"
+    else:
+        text = "<strong>No results yet</strong> · nothing is published so far"
+    return f'<span class="source-banner">{text}</span>'
+
+
+def scale_of(results: Mapping[str, Results]) -> str:
+    """Profiles and devices of some results: "profile standard · CPU"."""
+    profiles = sorted({r.run.profile for r in results.values()})
+    devices = sorted({"GPU" if r.run.device == "cuda" else "CPU" for r in results.values()})
+    return html.escape(f"profile {' and '.join(profiles)} · {' and '.join(devices)}")
+
+
+def run_line(run: RunRecord) -> str:
+    """Profile, device, date, duration and commit of a run in one line."""
+    return (
+        f"{run.profile} on {plain(machine(run))}, {run.started[:10]}, in {duration(run.wall_seconds)}; "
+        f"commit {plain(short_commit(run))}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a reader likes: "42 s", "3 min 5 s", "2 h 10 min".
+
+    >>> duration(0.4), duration(185), duration(7800)
+    ('0.4 s', '3 min 5 s', '2 h 10 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plain(text: str) -> str:
+    """Text from a results file, safe inside a Markdown table: no markup, no cell borders, no line breaks."""
+    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", " ".join(text.split()))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table that scrolls sideways where the page is narrower."""
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows]]
+    return "\n".join([":::{container} table-scroll", *lines, ":::", ""])
+
+
+def status_page(inputs: Inputs) -> str:
+    """When, where and how long each notebook ran."""
+    text = [
+        "# Status of the notebooks",
+        "",
+        "What these pages were made from, notebook by notebook. *Run* is the time from start to end, *compute* the sum",
+        "over all units of work, including those taken from an earlier run; *reused* says how many were.",
+        "",
+    ]
+    header = ["notebook", "profile", "date", "run", "compute", "reused", "device", "commit"]
+    rows = []
+    for chapter, notebook in notebooks(inputs.project).items():
+        link = f"[{int(chapter)}](../notebooks/{notebook.name})"
+        if chapter not in inputs.results:
+            rows.append([link, "not run", *[""] * (len(header) - 2)])
+            continue
+        run = inputs.results[chapter].run
+        times = [run.started[:10], duration(run.wall_seconds), duration(run.compute_seconds)]
+        scale, reused = f"{run.profile}, {run.seeds} seeds", f"{run.reused} of {run.units}"
+        rows.append([link, scale, *times, reused, plain(machine(run)), plain(short_commit(run))])
+    text.append(table(header, rows))
+    for chapter, results in inputs.results.items():
+        versions = [f"{plain(name)} {plain(number_)}" for name, number_ in sorted(results.run.versions.items())]
+        memory = f"it took up to {results.run.peak_memory_mb:.0f} MB of memory"
+        text.append(f"**Chapter {int(chapter)}** was run with {', '.join(versions)}; {memory}.\n")
+    return "\n".join(text)
+
+
+def rerun_page(inputs: Inputs) -> str:
+    """Published values beside those of this run."""
+    text = [
+        "# Your run beside the published one",
+        "",
+        "A value counts as reproduced when it differs from the published one by no more than the tolerance.",
+        "[Methods](methods.md#checking-a-re-run) says where that comes from.",
+        "",
+    ]
+    for chapter, mine in inputs.own().items():
+        text += [f"## Chapter {int(chapter)}", "", f"Yours: {run_line(mine.run)}.", ""]
+        if chapter not in inputs.published:
+            text += ["Nothing is published for this chapter yet, so there is nothing to compare with.", ""]
+            continue
+        published = inputs.published[chapter]
+        rows, within = comparison(published, mine)
+        text += [f"Published: {run_line(published.run)}.", ""]
+        text += [f"**{within} of {len(rows)} values within tolerance.**", ""]
+        text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
+    return "\n".join(text)
+
+
+def comparison(published: Results, mine: Results) -> tuple[list[list[str]], int]:
+    """One row per published value, and how many of yours lie within the tolerance."""
+    chapter = published.run.chapter
+    compared = compare({chapter: published}, {chapter: mine})
+    rows = []
+    for row in compared.rows:
+        name = row.name.partition(".")[2]
+        value, yours = published.values.values[name], mine.values.values.get(name)
+        tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
+        texts = in_full(value), in_full(yours) if yours else "", tolerance
+        outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
+        rows.append([f"`{name}`", *(plain(text) for text in texts), outcome])
+    return rows, compared.within
+
+
+def in_full(value: Value) -> str:
+    return f"{point(value)} {interval(value)}"
+
+
+# ---------------------------------------------------------------- Jupyter Book
+
+
+def run_jupyter_book(staging: Path) -> Path:
+    """Build the staged pages and return the folder with the HTML.
+
+    Raises:
+        ReportError: with the first problem and where to find the others.
+    """
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command += ["build", "-W", "--keep-going", str(staging)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=staging, check=False)
+    output = ANSI.sub("", done.stdout + done.stderr)
+    log = staging / "build.log"
+    log.write_text(output, encoding="utf-8")
+    # Jupyter Book has been seen to return 0 after errors, so what it says and what it leaves count too.
+    problems = [line for line in output.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL|SEVERE):", line)]
+    built = staging / "_build" / "html"
+    if problems or done.returncode != 0 or not (built / "index.html").is_file():
+        first = problems[0].replace(f"{staging}/", "") if problems else "Jupyter Book stopped"
+        raise ReportError(f"the site was not built, {max(len(problems), 1)} problem(s), first: {first} (all in {log})")
+    return built

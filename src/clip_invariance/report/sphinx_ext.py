@@ -1,0 +1,633 @@
+"""Sphinx extension: prose quotes results by name, the ledger draws itself, and hand-typed results fail the build.
+
+Roles: ``{value}`01.c02_drop_torus``` (append ``:point`` for the number without its interval), ``{verdict}`C02```, and
+``{elsewhere}`99.8``` for a number that comes from somebody else's publication.
+Directives: ``{result-figure} 01/name``, ``{result-table} 01/name``, ``{claims}``, ``{chapter-card} 01``,
+``{ledger-score}``, ``{verdict-key}``.
+
+Results are read from ``figures/`` beside the sources, where :mod:`clip_invariance.report.site` puts them. Every problem
+is a Sphinx warning, which the build turns into an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast, get_args
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.nodes import make_refnode
+
+from clip_invariance.report.claims import (
+    CLAIMS_FILE,
+    Claim,
+    ClaimRow,
+    Condition,
+    Verdict,
+    evaluate,
+    find_value,
+    load_claims,
+)
+from clip_invariance.report.results import (
+    Results,
+    RunRecord,
+    Sidecar,
+    Value,
+    complete_folders,
+    read_folders,
+    read_sidecar,
+)
+
+logger = logging.getLogger(__name__)
+
+LEDGER = "book/claims"
+LINK = "clip-invariance"
+CHAPTER_PAGE = re.compile(r"^book/(\d\d)_")
+NARROW_SPACE = "\u202f"
+NO_BREAK_SPACE = "\u00a0"
+MINUS = "\u2212"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+MARKS: dict[Verdict, str] = {
+    "supported": "✓",
+    "qualified": "≈",
+    "contradicted": "✗",
+    "inconclusive": "?",
+    "not yet measured": "○",
+    "cited only": "❝",
+}
+MEANINGS: dict[Verdict, str] = {
+    "supported": "every condition holds, with its whole interval",
+    "qualified": "the claim holds, but some of its fine print does not, or is undecided",
+    "contradicted": "a condition that carries the claim fails",
+    "inconclusive": "the interval is too wide to say, or the run was too small",
+    "not yet measured": "no rule is registered yet, or a result is missing",
+    "cited only": "nothing is run; the row collects published evidence",
+}
+
+
+# ---------------------------------------------------------------- what the pages show
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The results and judged claims that these pages show."""
+
+    figures: Path
+    results: dict[str, Results]
+    rows: dict[str, ClaimRow]
+
+    def figure(self, figure_id: str) -> Sidecar | None:
+        """Sidecar of a figure or table by id, "01/accuracy_by_place"; None if there is no such thing.
+
+        Raises:
+            ReportError: if it is there but malformed.
+        """
+        chapter, _, name = figure_id.partition("/")
+        known = chapter in self.results and name in self.results[chapter].run.figures
+        return read_sidecar(self.figures / chapter / f"{name}.json") if known else None
+
+
+def load_shown(source_dir: Path, claims_file: Path = CLAIMS_FILE) -> Shown:
+    """Read every results folder in ``figures/`` and judge the claims by them.
+
+    Raises:
+        ReportError: naming file and field, if something there is malformed.
+    """
+    figures = source_dir / "figures"
+    results = read_folders(complete_folders(figures))
+    rows = evaluate(load_claims(claims_file), results)
+    return Shown(figures, results, {row.claim.id: row for row in rows})
+
+
+def shown(env: BuildEnvironment) -> Shown:
+    """The results of this build, read once."""
+    app: Any = env.app  # which lives as long as one build; Sphinx has no slot for things like this
+    if not hasattr(app, "clip_invariance_shown"):
+        app.clip_invariance_shown = load_shown(Path(app.srcdir), Path(app.config.clip_invariance_claims or CLAIMS_FILE))
+    return cast(Shown, app.clip_invariance_shown)
+
+
+# ---------------------------------------------------------------- numbers in print
+
+
+def number(x: float, digits: int) -> str:
+    """Print with a fixed number of decimals and a real minus sign.
+
+    >>> number(-1.26, 1), number(-0.04, 1)
+    ('−1.3', '0.0')
+    """
+    printed = f"{x:.{digits}f}"
+    return printed.lstrip("-") if float(printed) == 0 else printed.replace("-", MINUS)
+
+
+def power_of_ten(x: float) -> str:
+    """Print with one decimal and a power of ten.
+
+    >>> power_of_ten(0.00000021)
+    '2.1 × 10⁻⁷'
+    """
+    mantissa, exponent = f"{x:.1e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace("-", MINUS)
+
+
+def prints(value: Value) -> tuple[str, str, str]:
+    """Value, low and high as printed: decimals, unless all three would read as zero without being it."""
+    numbers = (value.value, value.low, value.high)
+    largest = max(abs(x) for x in numbers)
+    tiny = 0 < largest < 0.5 * 10.0**-value.digits
+    first, low, high = (power_of_ten(x) if tiny else number(x, value.digits) for x in numbers)
+    return first, low, high
+
+
+def with_unit(printed: str, unit: str) -> str:
+    space = NARROW_SPACE if unit == "%" else NO_BREAK_SPACE
+    return f"{printed}{space}{unit}" if unit else printed
+
+
+def point(value: Value) -> str:
+    """The number and its unit: "1.2 points"."""
+    return with_unit(prints(value)[0], value.unit)
+
+
+def interval(value: Value) -> str:
+    """The interval in brackets: "[0.8, 1.6]"."""
+    _, low, high = prints(value)
+    return f"[{low}, {high}]"
+
+
+def machine(run: RunRecord | Sidecar) -> str:
+    """Device as readers know it: the processor's name, and CPU or GPU where the name does not tell."""
+    kind = "GPU" if run.device == "cuda" else "CPU"
+    return run.device_name if kind in run.device_name else f"{run.device_name} ({kind})"
+
+
+def short_commit(run: RunRecord | Sidecar) -> str:
+    """Seven digits of the commit, and whether the tree had changes on top."""
+    return (run.commit[:7] or "unknown") + (" with uncommitted changes" if run.dirty else "")
+
+
+def provenance(value: Value, run: RunRecord) -> str:
+    """One line for the hover text of a value."""
+    parts = [
+        value.description,
+        f"95 % interval {interval(value)}",
+        f"{value.n} seeds",
+        f"profile {run.profile}",
+        machine(run),
+        f"commit {short_commit(run)}",
+        f"figure {value.figure}" if value.figure else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+# ---------------------------------------------------------------- one node for all our markup
+
+
+class box(nodes.General, nodes.TextElement):  # type: ignore[misc]  # docutils has no types
+    """An HTML element by its tag name; other builders see only what is inside.
+
+    It is a TextElement because Sphinx accepts links only inside one.
+    """
+
+
+def element(tag: str, classes: str, *children: nodes.Node | str, **attributes: Any) -> box:
+    """Make a :class:`box`; strings become text."""
+    node = box("", "", *(nodes.Text(child) if isinstance(child, str) else child for child in children), tag=tag)
+    node["classes"] += classes.split()
+    node["html"] = attributes
+    return node
+
+
+def visit_box(writer: Any, node: box) -> None:
+    writer.body.append(writer.starttag(node, node["tag"], "", **node["html"]))
+
+
+def depart_box(writer: Any, node: box) -> None:
+    writer.body.append(f"</{node['tag']}>")
+
+
+def skip(writer: Any, node: box) -> None:
+    """Other builders see only what is inside."""
+
+
+def badge(verdict: Verdict, label: str = "") -> box:
+    """A verdict as mark and word, so that it does not depend on colour."""
+    name = verdict.replace(" ", "-")
+    mark = element("span", "verdict-mark", MARKS[verdict], **{"aria-hidden": "true"})
+    return element("span", f"verdict verdict-{name}", mark, nodes.Text(f" {label or verdict}"))
+
+
+def value_box(value: Value, run: RunRecord, text: str) -> box:
+    """A number that shows where it comes from when hovered over, focused or tapped."""
+    return element("span", "ci-value", text, title=provenance(value, run), tabindex="0")
+
+
+def link_to(label: str, content: nodes.Node, docname: str, required: bool = False) -> addnodes.pending_xref:
+    """A link to a label of ours, for :func:`resolve_link`; Sphinx's own kind would drop the badge inside."""
+    inner = nodes.inline("", "", content)
+    return addnodes.pending_xref(
+        "", inner, refdomain="", reftype=LINK, reftarget=label, refdoc=docname, refwarn=False, ci_required=required
+    )
+
+
+def resolve_link(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node) -> Any:
+    """Turn our pending links into links; plain content if no page has the label, with a warning where one must."""
+    if node["reftype"] != LINK:
+        return None
+    place = labels(env).get(node["reftarget"])
+    if place is None:
+        if node["ci_required"]:
+            logger.warning("no page shows %r, which this links to", node["reftarget"], location=node)
+        return content
+    return make_refnode(app.builder, node["refdoc"], *place, content)
+
+
+def page_link(env: BuildEnvironment, target: str, content: nodes.Node) -> nodes.Node:
+    """A link to a page of the site, or the plain content if there is no such page."""
+    if target not in env.found_docs:
+        return content
+    inner = nodes.inline("", "", content)
+    return addnodes.pending_xref(
+        "", inner, refdomain="std", reftype="doc", reftarget=f"/{target}", refexplicit=True, refdoc=env.docname
+    )
+
+
+def labels(env: BuildEnvironment) -> dict[str, tuple[str, str]]:
+    """Our labels: ledger rows and results -> page and anchor."""
+    found: Any = env
+    if not hasattr(found, "clip_invariance_labels"):
+        found.clip_invariance_labels = {}
+    return cast(dict[str, tuple[str, str]], found.clip_invariance_labels)
+
+
+def claim_label(claim_id: str) -> str:
+    return f"claim-{claim_id.lower()}"
+
+
+def figure_label(figure_id: str) -> str:
+    return f"result-{figure_id.replace('/', '-').replace('_', '-')}"
+
+
+def find_page(env: BuildEnvironment, folder: str, chapter: str) -> str:
+    """The chapter's page in ``book`` or ``notebooks``; "" if it is not written yet."""
+    return next((doc for doc in sorted(env.found_docs) if doc.startswith(f"{folder}/{chapter}_")), "")
+
+
+# ---------------------------------------------------------------- roles
+
+
+class ValueRole(SphinxRole):
+    """``{value}`01.c02_drop_torus``` and ``{value}`01.c02_drop_torus:point```."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        value_id, _, form = self.text.partition(":")
+        results = shown(self.env).results
+        value = find_value(results, value_id)
+        if value is None or form not in ("", "point"):
+            problem = f"no value {value_id!r} in the results" if value is None else f"unknown form {form!r}, say :point"
+            logger.warning("%s", problem, location=self.get_location())
+            return [nodes.Text(f"[{self.text}]")], []
+        text = point(value) if form else f"{point(value)} {interval(value)}"
+        return [value_box(value, results[value_id[:2]].run, text)], []
+
+
+class VerdictRole(SphinxRole):
+    """``{verdict}`C02```: the badge, linked to the row of the ledger."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        row = shown(self.env).rows.get(self.text)
+        if row is None:
+            logger.warning("no claim %r is registered", self.text, location=self.get_location())
+            return [nodes.Text(f"[{self.text}]")], []
+        content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+        return [link_to(claim_label(self.text), content, self.env.docname, required=True)], []
+
+
+class ElsewhereRole(SphinxRole):
+    """``{elsewhere}`99.8```: a number from somebody else's publication, exempt from the check for typed results."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        return [nodes.inline("", self.text, classes=["elsewhere"])], []
+
+
+# ---------------------------------------------------------------- figures and tables
+
+
+class ResultDirective(SphinxDirective):
+    """What figures and tables share: looking the sidecar up, the caption, and the line of links."""
+
+    required_arguments = 1
+    has_content = True
+    kind: ClassVar[str]
+
+    def run(self) -> list[nodes.Node]:
+        figure_id = self.arguments[0]
+        sidecar = shown(self.env).figure(figure_id)
+        if sidecar is None or sidecar.kind != self.kind:
+            logger.warning("no %s %r in the results", self.kind, figure_id, location=self.get_location())
+            return []
+        labels(self.env)[figure_label(figure_id)] = self.env.docname, figure_label(figure_id)
+        folder = f"/figures/{sidecar.chapter}"
+        caption = element("div", "result-caption", *self.parse_content_to_nodes())
+        node = element("figure", f"result result-{self.kind}", *self.show(sidecar, folder))
+        node += element("figcaption", "", caption, self.links(sidecar, folder))
+        node["ids"].append(figure_label(figure_id))
+        return [node]
+
+    def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
+        raise NotImplementedError
+
+    def links(self, sidecar: Sidecar, folder: str) -> nodes.Node:
+        def download(text: str, ending: str) -> nodes.Node:
+            inner = nodes.inline("", text)
+            target = f"{folder}/{sidecar.name}.{ending}"
+            return addnodes.download_reference("", "", inner, refdoc=self.env.docname, reftarget=target)
+
+        notebook = page_link(self.env, find_page(self.env, "notebooks", sidecar.chapter), nodes.Text("notebook"))
+        parts = [
+            download("data (CSV)", "csv"),
+            download("provenance (JSON)", "json"),
+            notebook,
+            nodes.Text(f"profile {sidecar.profile}, {sidecar.seeds} seeds, {sidecar.device.upper()}"),
+            nodes.Text(f"commit {short_commit(sidecar)}"),
+            *(nodes.Text(line) for line in sidecar.attribution),
+        ]
+        return element("ul", "result-links", *(element("li", "", part) for part in parts))
+
+
+class ResultFigure(ResultDirective):
+    """``{result-figure} 01/accuracy_by_place`` with the caption as its body."""
+
+    kind = "figure"
+
+    def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
+        pictures = [
+            nodes.image(
+                uri=f"{folder}/{sidecar.name}{ending}.svg",
+                alt=sidecar.alt,
+                classes=[f"only-{theme}"],
+                width=f"{sidecar.width_px}px",
+                height=f"{sidecar.height_px}px",
+            )
+            for theme, ending in (("light", ""), ("dark", ".dark"))
+        ]
+        # In a box of their own, because the theme hides a caption that is a sibling of the other mode's picture.
+        return [element("div", "result-picture", *pictures)]
+
+
+class ResultTable(ResultDirective):
+    """``{result-table} 01/kayhan``; ``:digits:`` sets the decimals shown, ``:columns:`` picks and orders columns."""
+
+    kind = "table"
+    option_spec: ClassVar[dict[str, Any]] = {"digits": directives.nonnegative_int, "columns": directives.unchanged}
+
+    def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
+        with (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.csv").open(newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        wanted = [name.strip() for name in self.options.get("columns", ",".join(header)).split(",")]
+        if unknown := [name for name in wanted if name not in header]:
+            logger.warning("%s has no column %s", sidecar.name, ", ".join(unknown), location=self.get_location())
+            return []
+        order = [header.index(name) for name in wanted]
+        digits = self.options.get("digits", 3)
+        title = element("caption", "", sidecar.title)
+        head = element("thead", "", element("tr", "", *(element("th", "", cell_text(n), scope="col") for n in wanted)))
+        body = element("tbody", "", *(element("tr", "", *(cell(row[i], digits) for i in order)) for row in rows))
+        # A focusable region lets keyboard users scroll a table that is wider than the page.
+        region = {"role": "region", "tabindex": "0", "aria-label": sidecar.title}
+        return [element("div", "table-scroll", element("table", "table", title, head, body), **region)]
+
+
+def cell_text(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def cell(text: str, digits: int) -> box:
+    """A table cell; decimal numbers are rounded and aligned to the right."""
+    try:
+        x = float(text)
+    except ValueError:
+        return element("td", "", cell_text(text))
+    whole = re.fullmatch(r"-?\d+", text) is not None
+    return element("td", "num", text.replace("-", MINUS) if whole else number(x, digits))
+
+
+# ---------------------------------------------------------------- the ledger
+
+
+def rule_in_words(row: ClaimRow) -> list[nodes.Node]:
+    """The registered conditions as a sentence and a list, each with how it came out."""
+    if not row.claim.conditions:
+        return []
+
+    def line(condition: Condition, state: str) -> box:
+        sign = {"<": "below", ">": "above"}[condition.relation]
+        test = f"{condition.value} {sign} {condition.threshold:g}".replace("-", MINUS)
+        outcome = {"missing": "no result yet"}.get(state, state)
+        return element("li", "", f"{condition.reads} ", element("code", "", test), ": ", element("strong", "", outcome))
+
+    pairs = list(zip(row.claim.conditions, row.states, strict=True))
+    essential = [line(c, s) for c, s in pairs if c.role == "essential"]
+    qualifiers = [line(c, s) for c, s in pairs if c.role == "qualifier"]
+    parts: list[nodes.Node] = [
+        element("p", "", "Supported if the whole interval says so for each of these; contradicted if one fails:"),
+        element("ul", "", *essential),
+    ]
+    if qualifiers:
+        parts += [element("p", "", "Only qualified unless these hold too:"), element("ul", "", *qualifiers)]
+    return parts
+
+
+def details_of(claim: Claim, row: ClaimRow) -> box:
+    """Expectation, what would count against it, and the rule, folded away."""
+    facts = [("Expected", claim.hypothesis), ("Counts against it", claim.falsified_when)]
+    terms = [node for name, text in facts if text for node in (element("dt", "", name), element("dd", "", text))]
+    rule = rule_in_words(row)
+    summary = element("summary", "", "Registered rule" if rule else "What would decide it")
+    return element("details", "claim-rule", summary, element("dl", "", *terms), *rule)
+
+
+def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
+    """One row of the ledger."""
+    claim, docname = row.claim, env.docname
+    anchor = claim.id.lower()
+    name = element("a", "claim-id", claim.id, href=f"#{anchor}")
+    side = element("div", "claim-side", name, badge(row.verdict))
+    lead = next((c for c in claim.conditions if c.role == "essential"), None)
+    value = find_value(shown(env).results, lead.value) if lead else None
+    if lead and value:
+        printed = element("span", "claim-number", point(value)), element("span", "claim-interval", interval(value))
+        run = shown(env).results[lead.chapter].run
+        quoted = element("span", "ci-value", *printed, title=provenance(value, run), tabindex="0")
+        side += element("div", "claim-value", quoted)
+    main = element("div", "claim-main", element("p", "claim-text", claim.claim))
+    main += element("p", "claim-measure", element("span", "claim-key", "Measured: "), claim.experiment)
+    if row.reason and claim.conditions and row.verdict != "supported":
+        main += element("p", "claim-reason", element("span", "claim-key", "Why: "), row.reason)
+    main += details_of(claim, row)
+    where: list[nodes.Node | str] = [f"Essay: {claim.where}" if "companion" not in claim.where else claim.where]
+    page = find_page(env, "book", claim.chapter)
+    if page and page != docname:
+        where += [" · ", page_link(env, page, nodes.Text(f"chapter {int(claim.chapter)}"))]
+    if row.figure:
+        where += [" · ", link_to(figure_label(row.figure), nodes.Text("figure"), docname)]
+    main += element("p", "claim-where", *where)
+    card = element("article", f"claim claim-{row.verdict.replace(' ', '-')}", side, main)
+    card["ids"].append(anchor)
+    if docname == LEDGER:
+        labels(env)[claim_label(claim.id)] = docname, anchor
+    return card
+
+
+class ClaimsDirective(SphinxDirective):
+    """``{claims}``: the ledger, or with ``:chapter: "01"`` the rows of one chapter."""
+
+    option_spec: ClassVar[dict[str, Any]] = {"chapter": directives.unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        # YAML reads an unquoted 01 as the number 1
+        chapter = str(self.options.get("chapter", "")).zfill(2) if "chapter" in self.options else ""
+        rows = [row for row in shown(self.env).rows.values() if chapter in ("", row.claim.chapter)]
+        if not rows:
+            logger.warning("no claims for chapter %r", chapter, location=self.get_location())
+        return [element("div", "ledger", *(claim_card(self.env, row) for row in rows))]
+
+
+class LedgerScore(SphinxDirective):
+    """``{ledger-score}``: how many claims have which verdict."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = shown(self.env).rows.values()
+        counts = Counter(row.verdict for row in rows)
+        items = [
+            element("li", "", element("span", "score-count", str(counts[v])), badge(v)) for v in VERDICTS if counts[v]
+        ]
+        judged = len(rows) - counts["not yet measured"] - counts["cited only"]
+        words = f"{judged} of {len(rows)} claims measured."
+        return [element("div", "score", element("ul", "", *items), element("p", "", words))]
+
+
+class VerdictKey(SphinxDirective):
+    """``{verdict-key}``: what the badges mean."""
+
+    def run(self) -> list[nodes.Node]:
+        items = [element("li", "", badge(v), f" {MEANINGS[v]}") for v in VERDICTS]
+        summary = element("summary", "", "What the badges mean")
+        return [element("details", "verdict-key", summary, element("ul", "", *items))]
+
+
+class ChapterCard(SphinxDirective):
+    """``{chapter-card} 01`` with ``:title:`` and the question as body; the answer is drawn from the verdicts."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec: ClassVar[dict[str, Any]] = {"title": directives.unchanged_required}
+
+    def run(self) -> list[nodes.Node]:
+        chapter = self.arguments[0]
+        rows = [row for row in shown(self.env).rows.values() if row.claim.chapter == chapter]
+        page = find_page(self.env, "book", chapter)
+        title = nodes.Text(f"{int(chapter)} · {self.options.get('title', '')}")
+        head = element("p", "chapter-title", page_link(self.env, page, title))
+        if not page:
+            head += element("span", "chapter-planned", "planned")
+        card = element("section", "chapter-card", head, *self.parse_content_to_nodes())
+        if page:
+            card += self.answer(rows)
+        return [card]
+
+    def answer(self, rows: list[ClaimRow]) -> box:
+        measured = [row for row in rows if row.verdict not in ("not yet measured", "cited only")]
+        if not measured:
+            return element("p", "chapter-answer", "Not measured yet.")
+        node = element("p", "chapter-answer", f"The answer in short ({len(measured)} of {len(rows)} claims measured): ")
+        for row in measured:
+            content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+            node += [link_to(claim_label(row.claim.id), content, self.env.docname), nodes.Text(" ")]
+        return node
+
+
+# ---------------------------------------------------------------- no results typed by hand
+
+DECIMAL = re.compile(r"(?<![\w.])(\d+\.\d+|\d+(?=[\s\u00a0\u202f]*(?:%|per ?cent)))(?![\w])")
+#: Text inside these is not prose: quoted results, code, formulas, other people's numbers.
+NOT_PROSE = (box, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.comment)
+
+
+def printed_numbers(results: Results) -> dict[str, str]:
+    """Every decimal or percentage of a chapter as printed (without sign) -> the name of the value."""
+    found: dict[str, str] = {}
+    for name, value in results.values.values.items():
+        if value.digits or value.unit == "%":
+            found.setdefault(number(abs(value.value), value.digits), name)
+    return found
+
+
+def check_typed_numbers(app: Sphinx, doctree: nodes.document) -> None:
+    """Warn about numbers in a chapter's prose that a run has computed."""
+    chapter = CHAPTER_PAGE.match(app.env.docname)
+    results = shown(app.env).results.get(chapter[1]) if chapter else None
+    if results is None:
+        return
+    known = printed_numbers(results)
+    for text in doctree.findall(nodes.Text):
+        if quoted(text):
+            continue
+        for match in DECIMAL.finditer(text.astext()):
+            if name := known.get(match[1]):
+                logger.warning(
+                    "%s is typed by hand, but it is a result: write {value}`%s.%s`",
+                    match[1],
+                    results.run.chapter,
+                    name,
+                    location=text.parent,
+                )
+
+
+def quoted(text: nodes.Text) -> bool:
+    """Whether a text is outside the prose: see ``NOT_PROSE``, citations and the role ``elsewhere``."""
+    node: Any = text.parent
+    while node is not None:
+        if isinstance(node, box) and node["tag"] in ("figure", "figcaption", "div", "section"):
+            node = node.parent  # captions are prose
+            continue
+        if isinstance(node, NOT_PROSE) or "elsewhere" in node.get("classes", []):
+            return True
+        node = node.parent
+    return False
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register everything with Sphinx."""
+    app.add_config_value("clip_invariance_claims", "", "env")
+    app.add_node(
+        box,
+        html=(visit_box, depart_box),
+        latex=(skip, skip),
+        text=(skip, skip),
+        man=(skip, skip),
+        texinfo=(skip, skip),
+    )
+    app.add_role("value", ValueRole())
+    app.add_role("verdict", VerdictRole())
+    app.add_role("elsewhere", ElsewhereRole())
+    app.add_directive("result-figure", ResultFigure)
+    app.add_directive("result-table", ResultTable)
+    app.add_directive("claims", ClaimsDirective)
+    app.add_directive("ledger-score", LedgerScore)
+    app.add_directive("verdict-key", VerdictKey)
+    app.add_directive("chapter-card", ChapterCard)
+    app.connect("missing-reference", resolve_link)
+    app.connect("doctree-read", check_typed_numbers)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
