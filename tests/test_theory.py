@@ -129,7 +129,7 @@ def test_equal_caption_distributions_get_equal_scores_and_unequal_ones_do_not() 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), cells=st.lists(st.integers(0, 2), min_size=5, max_size=5))
 def test_optimal_scores_identify_images_up_to_their_caption_distribution(seed: int, cells: list[int]) -> None:
-    """Statement 4 in a table: rows of the optimum agree exactly where rows of p(c|x) do, however frequent images are."""
+    """Statement 4 in a table: rows of the optimum agree exactly where those of p(c|x) do, at any image rate."""
     generator = torch.Generator().manual_seed(seed)
     given_cell = torch.rand(3, 4, generator=generator, dtype=torch.float64) + 0.1
     frequency = torch.rand(5, generator=generator, dtype=torch.float64) + 0.1
@@ -140,7 +140,7 @@ def test_optimal_scores_identify_images_up_to_their_caption_distribution(seed: i
 
 
 def test_a_rare_mention_costs_little_loss_but_separates_scores_fully() -> None:
-    """At the optimum a mention rate does not decide whether the light is in the scores, but how much loss rests on it."""
+    """At the optimum a mention rate decides how much loss rests on the light, not whether the scores hold it."""
     stakes, separations = [], []
     for rate in (0.01, 0.1, 1.0):
         joint = dashcam_world(rate, carelessness=0.001)
@@ -171,7 +171,7 @@ def test_the_same_scores_leave_room_for_a_factor_no_caption_names() -> None:
 
 
 def test_training_leaves_the_factor_outside_the_span_of_the_texts() -> None:
-    """Trained from a random start until the loss is at its minimum: no caption sees the light, the embedding holds it."""
+    """Trained from a random start down to the minimal loss: no caption sees the light, the embedding holds it."""
     joint = dashcam_world(0.0)
     model = fit_embeddings(joint, width=12, batch=2, steps=500, seed=0)
     assert model.losses[-1] - loss_of(joint, pointwise_mutual_information(joint), 2) < 1e-4
