@@ -39,7 +39,7 @@ from clip_invariance.report.results import (
     swap_folder,
     write_json,
 )
-from clip_invariance.report.sphinx_ext import interval, machine, number, point, short_commit, with_unit
+from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, interval, machine, number, point, short_commit, with_unit
 from clip_invariance.report.verify import compare
 
 STAMP = "build.json"
@@ -238,24 +238,22 @@ def run_line(run: RunRecord) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words a reader likes: "42 s", "3 min 5 s", "2 h 10 min".
-
-    >>> duration(0.4), duration(185), duration(7800)
-    ('0.4 s', '3 min 5 s', '2 h 10 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
+    """Seconds in words a reader likes, kept on one line: "0.4 s", "42 s", "3 min 5 s", "2 h 10 min"."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if seconds < 10:
+        words = f"{seconds:.1f} s"
+    elif whole < 60:
+        words = f"{whole} s"
+    elif whole < 3600:
+        words = f"{whole // 60} min {whole % 60} s"
+    else:
+        words = f"{whole // 3600} h {whole % 3600 // 60} min"
+    return words.replace(" ", NO_BREAK_SPACE)
 
 
 def plain(text: str) -> str:
     """Text from a results file, safe inside a Markdown table: no markup, no cell borders, no line breaks."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -1,0 +1,235 @@
+"""The built site in a real browser: nothing from other hosts, no errors, fits a phone, math, theme, search."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+
+from site_fixture import STEM, built_project
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PHONE, LAPTOP = {"width": 375, "height": 800}, {"width": 1280, "height": 900}
+CHAPTER = f"book/{STEM}.html"
+
+
+def find_chromium() -> str | None:
+    """The browser to use: $CHROMIUM, or a Chromium or Chrome on the path."""
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing: requests are not news."""
+
+
+@dataclass
+class Visit:
+    """One browser tab and everything that went wrong in it."""
+
+    page: Page
+    address: str
+    problems: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.address + path, wait_until="load")
+        return self.page
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    site = built_project()[2]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        pytest.skip(
+            "no Chromium or Chrome on the path and none named by CHROMIUM: the site was not opened in a browser"
+        )
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A fresh tab that refuses and records requests to other hosts; a test with any problem fails."""
+    settings = getattr(request, "param", {"viewport": LAPTOP, "color_scheme": "light"})
+    context = browser.new_context(**settings)
+    tab = Visit(context.new_page(), address)
+
+    def guard(route: Route) -> None:
+        if route.request.url.startswith((address, "data:", "blob:")):
+            route.continue_()
+        else:
+            tab.problems.append(f"asked another host: {route.request.url}")
+            route.abort()
+
+    def failed(request: Request) -> None:
+        tab.problems.append(f"request failed: {request.url}")
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            tab.problems.append(f"console {message.type}: {message.text}")
+
+    context.route("**/*", guard)
+    tab.page.on("requestfailed", failed)
+    tab.page.on("console", console)
+    tab.page.on("pageerror", lambda error: tab.problems.append(f"script error: {error}"))
+    tab.page.on("response", lambda r: tab.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    yield tab
+    context.close()
+    assert tab.problems == []
+
+
+def all_pages() -> list[str]:
+    site = built_project()[2]
+    found = [*site.glob("book/*.html"), *site.glob("notebooks/*.html"), site / "search.html"]
+    return sorted(str(path.relative_to(site)) for path in found)
+
+
+@pytest.mark.parametrize(
+    "visit", [{"viewport": PHONE, "color_scheme": "light"}, {"viewport": LAPTOP, "color_scheme": "dark"}], indirect=True
+)
+def test_every_page_loads_from_here_without_errors_and_fits(visit: Visit) -> None:
+    for path in all_pages():
+        page = visit.open(path)
+        wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= window, f"{path} is {wide} px wide in a window of {window} px"
+        page.wait_for_timeout(100)  # scripts that start after loading may still complain
+        pictures = page.locator(".bd-article img").all()
+        for picture in pictures:
+            if picture.is_visible():
+                box = picture.bounding_box()
+                assert box is not None
+                assert box["x"] + box["width"] <= window, f"a picture sticks out of {path}"
+
+
+def test_root_leads_to_the_front_page(visit: Visit) -> None:
+    visit.page.goto(visit.address)
+    visit.page.wait_for_url("**/book/index.html")
+    assert visit.page.locator(".bd-article h1").inner_text().startswith("Captions Define Invariance")
+
+
+def test_math_is_typeset_with_fonts_of_our_own(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    page.wait_for_selector("mjx-container[display=true] mjx-math")
+    page.evaluate("document.fonts.ready")
+    assert page.evaluate("[...document.fonts].some(f => f.family.includes('MJX') && f.status === 'loaded')")
+
+
+def test_value_tells_where_it_comes_from(visit: Visit) -> None:
+    value = visit.open(CHAPTER).locator(".ci-value").first
+    assert value.inner_text() == "1.2\u00a0points [0.8, 1.7]"
+    title = value.get_attribute("title") or ""
+    for part in ("5 seeds", "profile standard", "95 % interval", "commit 0123456", "figure accuracy_by_place"):
+        assert part in title
+
+
+@pytest.mark.parametrize(
+    "visit", [{"viewport": PHONE, "color_scheme": "light", "has_touch": True, "is_mobile": True}], indirect=True
+)
+def test_tap_on_a_value_shows_the_same_within_the_window(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    page.locator(".ci-value").first.tap()
+    shown = page.evaluate("getComputedStyle(document.querySelector('.ci-value'), '::after').content")
+    assert "5 seeds" in shown
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_theme_switch_changes_the_figures_too(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    light, dark = page.locator("img.only-light"), page.locator("img.only-dark")
+    assert (light.is_visible(), dark.is_visible()) == (True, False)
+    for _ in range(3):  # the button goes through light, dark and what the system says
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+        page.locator("button.theme-switch-button:visible").first.click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert (light.is_visible(), dark.is_visible()) == (False, True)
+    assert page.locator("figure.result-figure figcaption").is_visible()
+
+
+CONTRAST = """
+() => {
+  const channel = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = rgb => { const [r, g, b] = rgb.match(/[\\d.]+/g).map(Number);
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b); };
+  return [...document.querySelectorAll('.verdict')].map(badge => { const style = getComputedStyle(badge);
+    const [a, b] = [light(style.color), light(style.backgroundColor)].sort((x, y) => y - x);
+    return [badge.innerText, (a + 0.05) / (b + 0.05)]; });
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "visit",
+    [{"viewport": LAPTOP, "color_scheme": "light"}, {"viewport": LAPTOP, "color_scheme": "dark"}],
+    indirect=True,
+)
+def test_badges_can_be_read_in_both_themes(visit: Visit) -> None:
+    badges = visit.open("book/claims.html").evaluate(CONTRAST)
+    assert len(badges) > 44
+    assert [badge for badge in badges if badge[1] < 4.5] == []
+
+
+def test_badge_leads_to_its_row_and_the_row_to_its_figure(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    page.locator("p a:has(.verdict)").first.click()
+    page.wait_for_url("**/book/claims.html#c02")
+    assert page.locator("#c02").is_visible()
+    page.locator("#c02 details summary").click()
+    assert "loses less than 2 points" in page.locator("#c02 details").inner_text()
+    page.locator("#c02 .claim-where a", has_text="figure").click()
+    page.wait_for_url(f"**/{CHAPTER}#result-01-accuracy-by-place")
+
+
+def test_search_finds_a_chapter(visit: Visit) -> None:
+    page = visit.open("search.html?q=torus")
+    page.wait_for_selector("#search-results ul.search li a")
+    found = page.locator("#search-results ul.search li a").all_inner_texts()
+    assert any("Hard and soft invariance" in text for text in found)
+
+
+def test_opens_straight_from_the_folder(browser: Browser) -> None:
+    """A site that was unpacked from an archive is read without a server."""
+    context = browser.new_context(viewport=LAPTOP, offline=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(Path(built_project()[2], CHAPTER).as_uri())
+    page.wait_for_selector("mjx-container[display=true] mjx-math")
+    page.evaluate("document.fonts.ready")
+    families = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
+    context.close()
+    assert errors == []
+    for family in ("MJX", "Font Awesome"):  # formulas and buttons
+        assert any(family in name for name in families)

@@ -1,0 +1,165 @@
+"""What the roles and directives print, and that wrong names and typed results are noticed."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from clip_invariance.report.claims import CLAIMS_FILE, load_claims
+from clip_invariance.report.results import Value
+from clip_invariance.report.sphinx_ext import MARKS, MEANINGS, VERDICTS, cell, interval, number, point
+from site_fixture import make_project, value_record
+
+
+def value(x: float, low: float, high: float, unit: str = "points", digits: int = 1) -> Value:
+    return Value.model_validate(value_record(x, low, high, 0.1, unit, digits))
+
+
+@pytest.mark.parametrize(
+    ("x", "digits", "printed"),
+    [(1.26, 1, "1.3"), (-1.26, 1, "−1.3"), (-0.04, 1, "0.0"), (0.0, 2, "0.00"), (98.0, 0, "98")],
+)
+def test_number(x: float, digits: int, printed: str) -> None:
+    assert number(x, digits) == printed
+
+
+def test_value_in_print() -> None:
+    measured = value(-1.26, -1.7, 0.04)
+    assert (point(measured), interval(measured)) == ("−1.3\u00a0points", "[−1.7, 0.0]")
+    assert point(value(98.24, 97.1, 99.4, "%")) == "98.2\u202f%"
+    assert point(value(0.5, 0.4, 0.6, "")) == "0.5"
+
+
+def test_a_tiny_value_does_not_read_as_zero() -> None:
+    tiny = value(2.1e-7, -1.8e-7, 2.4e-7, "", 3)
+    assert (point(tiny), interval(tiny)) == ("2.1 × 10⁻⁷", "[−1.8 × 10⁻⁷, 2.4 × 10⁻⁷]")
+
+
+def test_zero_within_a_visible_interval_stays_decimal() -> None:
+    assert point(value(0.0004, -2.0, 2.0)) == "0.0\u00a0points"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "classes"),
+    [("0.98765", "0.99", ["num"]), ("-3", "−3", ["num"]), ("same_circular", "same circular", []), ("", "", [])],
+)
+def test_table_cells(text: str, shown: str, classes: list[str]) -> None:
+    node = cell(text, 2)
+    assert (node.astext(), node["classes"]) == (shown, classes)
+
+
+def test_every_verdict_has_its_own_mark_and_a_meaning() -> None:
+    assert len({MARKS[v] for v in VERDICTS}) == len(VERDICTS) == len(MEANINGS)
+
+
+def test_all_claims_are_registered_in_order() -> None:
+    claims = load_claims(CLAIMS_FILE)
+    assert [c.id for c in claims] == [f"C{i:02d}" for i in range(1, 45)]
+    assert [c.chapter for c in claims] == sorted(c.chapter for c in claims)
+    assert [c.id for c in claims if c.cited_only] == ["C12", "C44"]
+    assert all(c.claim and c.where and c.hypothesis and c.experiment and c.falsified_when for c in claims)
+
+
+# ---------------------------------------------------------------- small builds without the theme
+
+PAGES = {
+    "01_ok": (
+        "# Fine\n\n{value}`01.c02_drop_torus` and {value}`01.accuracy_torus:point`, {verdict}`C02`\n\n"
+        "Others found {elsewhere}`98.2` %, we ran version 1.2.3 and `1.2`, $x = 1.2$, and 99.8 % is no result.\n\n"
+        "```{result-figure} 01/accuracy_by_place\nA caption.\n```\n\n```{claims}\n:chapter: 01\n```\n"
+    ),
+    "01_missing_value": "# A\n\n{value}`01.nowhere`\n",
+    "01_missing_chapter": "# A\n\n{value}`09.c02_drop_torus`\n",
+    "01_bad_form": "# A\n\n{value}`01.c02_drop_torus:bare`\n",
+    "01_missing_claim": "# A\n\n{verdict}`C99`\n",
+    "01_missing_figure": "# A\n\n```{result-figure} 01/nothing\nCaption.\n```\n",
+    "01_wrong_kind": "# A\n\n```{result-table} 01/accuracy_by_place\n```\n",
+    "01_outside": "# A\n\n```{result-figure} 01/../../secret\n```\n",
+    "01_missing_column": "# A\n\n```{result-table} 01/kayhan\n:columns: padding, nope\n```\n",
+    "01_no_claims": "# A\n\n```{claims}\n:chapter: 77\n```\n",
+    "01_typed": "# A\n\nThe net loses 1.2 points.\n",
+    "01_typed_negative": "# A\n\nIt loses −31.6 points.\n",
+    "01_typed_percent": "# A\n\nIt is right in 98.2 % of cases.\n",
+    "01_typed_caption": "# A\n\n```{result-figure} 01/accuracy_by_place\nIt gains **18.3** points.\n```\n",
+    "other_page": "# A\n\nPages that are no chapter may say 1.2.\n",
+}
+
+WARNED = {
+    "01_missing_value": "no value '01.nowhere'",
+    "01_missing_chapter": "no value '09.c02_drop_torus'",
+    "01_bad_form": "unknown form 'bare'",
+    "01_missing_claim": "no claim 'C99'",
+    "01_missing_figure": "no figure '01/nothing'",
+    "01_wrong_kind": "no table '01/accuracy_by_place'",
+    "01_outside": "no figure '01/../../secret'",
+    "01_missing_column": "kayhan has no column nope",
+    "01_no_claims": "no claims for chapter '77'",
+    "01_typed": "1.2 is typed by hand, but it is a result: write {value}`01.c02_drop_torus`",
+    "01_typed_negative": "31.6 is typed by hand",
+    "01_typed_percent": "98.2 is typed by hand",
+    "01_typed_caption": "18.3 is typed by hand",
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """All pages above in one plain Sphinx build: the folder with the HTML, and the warnings."""
+    project, claims_file = make_project(tmp_path_factory.mktemp("ext") / "project")
+    source, out = project / "small", project / "out"
+    (source / "book").mkdir(parents=True)
+    shutil.copytree(project / "figures", source / "figures")
+    for name, text in PAGES.items():
+        (source / "book" / f"{name}.md").write_text(text, encoding="utf-8")
+    (source / "book" / "claims.md").write_text("# Ledger\n\n```{claims}\n```\n\n```{ledger-score}\n```\n")
+    (source / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\n```\n")
+    warnings = io.StringIO()
+    settings = {
+        "extensions": ["myst_parser", "clip_invariance.report.sphinx_ext"],
+        "myst_enable_extensions": ["dollarmath"],
+        "clip_invariance_claims": str(claims_file),
+    }
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(source, None, out, out / "trees", "html", settings, status=None, warning=warnings)
+        app.build()
+    return out, warnings.getvalue().splitlines()
+
+
+def about(warnings: list[str], page: str) -> list[str]:
+    return [line for line in warnings if f"/book/{page}.md" in line]
+
+
+@pytest.mark.parametrize("page", WARNED)
+def test_problem_is_a_warning_at_its_page(built: tuple[Path, list[str]], page: str) -> None:
+    found = about(built[1], page)
+    assert len(found) == 1
+    assert WARNED[page] in found[0]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - WARNED.keys()))
+def test_good_pages_have_no_warning(built: tuple[Path, list[str]], page: str) -> None:
+    assert about(built[1], page) == []
+
+
+def test_chapter_page(built: tuple[Path, list[str]]) -> None:
+    page = (built[0] / "book" / "01_ok.html").read_text(encoding="utf-8")
+    assert "1.2\u00a0points [0.8, 1.7]</span>" in page
+    assert "98.2\u202f%</span>" in page  # :point leaves the interval out
+    for part in ("5 seeds", "profile standard", "95 % interval [0.8, 1.7]", "commit 0123456", "Example CPU"):
+        assert part in page
+    assert 'href="claims.html#c02"' in page
+    assert 'alt="Two curves: the torus net stays high, the perceptron falls."' in page
+    assert "OpenMoji, CC BY-SA 4.0" in page
+
+
+def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path, list[str]]) -> None:
+    page = (built[0] / "book" / "claims.html").read_text(encoding="utf-8")
+    assert [f'id="c{i:02d}"' in page for i in range(1, 45)] == [True] * 44
+    assert "the torus net loses less than 2 points at unseen places" in page
+    assert "01.c02_drop_torus below 2" in page
+    assert 'href="01_ok.html#result-01-accuracy-by-place"' in page or "#result-01-accuracy-by-place" in page
+    assert "5 of 44 claims measured." in page
