@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+
 from fake_project import write_project
 
 mpl.use("Agg")

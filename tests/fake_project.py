@@ -10,7 +10,9 @@ from pathlib import Path
 
 import nbformat
 
-PARAMETERS = 'profile = "quick"\ndevice = "cpu"\nseeds = 0\njobs = 1\noutput = ""\nsteps = 3\nrate = 0.5\nlabel = "plain"'
+PARAMETERS = (
+    'profile = "quick"\ndevice = "cpu"\nseeds = 0\njobs = 1\noutput = ""\nsteps = 3\nrate = 0.5\nlabel = "plain"'
+)
 
 CELLS = (
     "from clip_invariance.report import Chapter\nfrom fakelab import draw, experiment",
@@ -49,7 +51,7 @@ def measure(arm, seed, device, scales=()):
         with open(log, "a") as file:
             file.write(f"{arm} {seed}\\n")
     time.sleep(float(os.environ.get("FAKELAB_SLEEP", "0")))
-    if os.environ.get("FAKELAB_FAIL") == f"{arm} {seed}":
+    if arm == "broken":
         raise ValueError("the arm\\nfell off")
     noise = np.random.default_rng([seed, len(arm)]).normal(size=2)
     return pd.DataFrame({"probe": ["a", "b"], "score": 50 + 10 * (arm == "soft") + helper.OFFSET + noise})

@@ -298,13 +298,10 @@ def main(arguments: list[str] | None = None) -> int:
     asked = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in asked
     try:
-        app(
-            [argument for argument in asked if argument != "--debug"],
-            prog_name="clip-invariance",
-            standalone_mode=False,
-        )
-    except KeyboardInterrupt:
-        return _failed("stopped", 130, debug=False)
+        rest = [argument for argument in asked if argument != "--debug"]
+        code = app(rest, prog_name="clip-invariance", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except ReportError as error:
         return _failed(str(error), error.exit_code, debug)
     except TyperException as error:
@@ -316,7 +313,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(f"{where}{error.strerror or error}", 1, debug)
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error} (a bug? --debug shows where)", 1, debug)
-    return 0
+    if code == 130:  # Typer turns Ctrl-C into this code
+        return _failed("stopped", code, debug=False)
+    return code or 0
 
 
 def _failed(message: str, code: int, debug: bool) -> int:

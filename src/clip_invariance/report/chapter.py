@@ -200,7 +200,7 @@ class Chapter:
             digits = _digits((estimate.high - estimate.low) / 2)
         numbers = {field: float(getattr(estimate, field)) for field in ("value", "low", "high", "spread")}
         tolerance = _tolerance(numbers["spread"], estimate.n, digits)
-        self._values[name] = checked(
+        value = checked(
             Value,
             where,
             **numbers,
@@ -211,7 +211,8 @@ class Chapter:
             figure=figure,
             description=description,
         )
-        self._checked_values(where)
+        self._checked_values(where, {name: value})
+        self._values[name] = value
 
     def finish(self) -> None:
         """Write ``values.json`` and, last, ``run.json``.
@@ -222,7 +223,7 @@ class Chapter:
         for name, value in self._values.items():
             if value.figure and value.figure not in self._figures:
                 raise ReportError(f"value {self.chapter}.{name} names the figure {value.figure!r}, which was not saved")
-        values = self._checked_values(f"values of chapter {self.chapter}")
+        values = self._checked_values(f"values of chapter {self.chapter}", self._values)
         self._write("values.json", to_json(values))
         files = {file: sha256(self.output / file) for file in self._written}
         record = checked(
@@ -239,10 +240,8 @@ class Chapter:
         )
         write_json(self.output / "run.json", record)
 
-    def _checked_values(self, where: str) -> ChapterValues:
-        return checked(
-            ChapterValues, where, schema=1, chapter=self.chapter, profile=self.profile.name, values=self._values
-        )
+    def _checked_values(self, where: str, values: dict[str, Value]) -> ChapterValues:
+        return checked(ChapterValues, where, schema=1, chapter=self.chapter, profile=self.profile.name, values=values)
 
     def _write(self, file: str, content: bytes) -> None:
         write_bytes(self.output / file, content)

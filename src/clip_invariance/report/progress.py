@@ -57,7 +57,7 @@ class TextProgress(Progress):
     """One text bar for all units of a chapter."""
 
     def __init__(self, chapter: str) -> None:
-        self.bar = tqdm[Any](total=0, desc=f"chapter {chapter}", unit="unit")
+        self.bar: tqdm[Any] = tqdm(total=0, desc=f"chapter {chapter}", unit="unit")
 
     def add(self, units: int, reused: int) -> None:
         self.bar.total = (self.bar.total or 0) + units

@@ -6,7 +6,6 @@ import hashlib
 import platform
 import resource
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -107,8 +106,11 @@ def peak_memory_mb() -> float:
 
     Approximate where processes run many units: a unit reports the peak of the process it ran in so far.
     """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would report the parent's peak for a worker that was forked from it
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # macOS counts bytes
 
 
 def now() -> str:

@@ -84,8 +84,9 @@ def _check(results: Results, rules: str) -> None:
         raise ReportError(f"chapter {run.chapter}: the smoke profile is for tests and is not published")
     if run.rules != rules:
         raise ReportError(f"chapter {run.chapter}: the rules in claims.toml changed after this run: run it again")
-    if NOTEBOOK not in run.files:
-        raise ReportError(f"{folder} holds no executed notebook: run the chapter through `clip-invariance run`")
+    expected = {NOTEBOOK, "values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
+    if lacking := sorted(expected - run.files.keys()):
+        raise ReportError(f"{folder} lacks {', '.join(lacking)}: run the chapter with `clip-invariance run`")
     check_files(results)
     for name in run.figures:
         read_sidecar(folder / f"{name}.json")

@@ -255,7 +255,14 @@ def _execute(
     def work() -> None:
         try:
             papermill.execute_notebook(
-                notebook, output, parameters=dict(parameters), kernel_name="python3", cwd=project, progress_bar=False
+                notebook,
+                output,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=project,
+                progress_bar=False,
+                start_timeout=300,  # a busy machine with a cold disk
+                extra_arguments=["--log-level=ERROR"],  # the kernel's notes on its transport are not for readers
             )
         except BaseException as error:
             errors.append(error)

@@ -1,0 +1,168 @@
+"""Published results change only through complete, untouched runs of committed code; verify holds runs against them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clip_invariance.cli import main
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.publish import publish
+from clip_invariance.report.results import check_files, read_results, read_run, sha256
+from fake_project import files_below
+from results_fixture import replace_in_run, value, write_results
+
+
+def a_run(project: Path, profile: str = "standard", number: float = 1.0, chapter: str = "01", **fields: Any) -> Path:
+    folder = project / "_build" / "run" / profile / "figures" / chapter
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_results(folder, {"drop": value(number)}, profile=profile, **fields)
+
+
+def test_publish_copies_and_notes_in_the_changelog(project: Path) -> None:
+    run = a_run(project)
+    (run / "stray.txt").write_text("not part of the run")
+    (project / "CHANGELOG.md").write_text("# Changelog\n\n## Published results\n\n- earlier\n\n## 0.1.0\n\n- first\n")
+    assert main(["publish", "1"]) == 0
+    published = read_results(project / "figures" / "01")
+    check_files(published)
+    assert published.values.values["drop"].value == 1.0
+    assert not (project / "figures" / "01" / "stray.txt").exists()
+    lines = (project / "CHANGELOG.md").read_text().splitlines()
+    assert lines[:3] == ["# Changelog", "", "## Published results"]
+    assert "chapter 01 at profile standard (5 seeds, A processor, commit c0ffeec0ff)" in lines[4]
+    assert lines[5:] == ["- earlier", "", "## 0.1.0", "", "- first"]
+    assert {path.name for path in (project / "figures").iterdir()} == {"01"}
+
+
+def _tamper(run: Path) -> None:
+    (run / "accuracy.csv").write_text("seed,score\n0,99.0\n")
+
+
+def _enlarge(run: Path) -> None:
+    (run / "accuracy.svg").write_text(" " * 300_001)
+    replace_in_run(run, files=read_run(run).files | {"accuracy.svg": sha256(run / "accuracy.svg")})
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "forced"),
+    [
+        (_tamper, r"accuracy\.csv was changed after the run", False),
+        (lambda run: (run / "accuracy.dark.svg").unlink(), r"accuracy\.dark\.svg is missing", False),
+        (lambda run: replace_in_run(run, rules="0" * 64), r"rules in claims\.toml changed", False),
+        (_enlarge, "takes 300 kB, more than 300", False),
+        (lambda run: replace_in_run(run, files={}), r"lacks accuracy\.csv, accuracy\.json, notebook\.ipynb", False),
+        (lambda run: replace_in_run(run, dirty=True), "edited but not committed", True),
+        (lambda run: replace_in_run(run, seeds=2), "2 seeds instead of the 5", True),
+        (
+            lambda run: replace_in_run(run, parameters={"profile": "standard", "steps": 7}),
+            "changed by --set steps",
+            True,
+        ),
+    ],
+)
+def test_publish_refuses(
+    project: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str, forced: bool
+) -> None:
+    a_run(project, number=0.5)
+    assert main(["publish"]) == 0
+    before = files_below(project / "figures")
+    change(a_run(project, number=1.5))
+    with pytest.raises(ReportError, match=message):
+        publish(project, [], None, force=False)
+    assert files_below(project / "figures") == before
+    capsys.readouterr()
+    assert main(["publish", "--force"]) == (0 if forced else 1)
+    assert (files_below(project / "figures") != before) == forced
+
+
+def test_publish_refuses_smaller_profiles_and_smoke(project: Path) -> None:
+    a_run(project, "full", seeds=10)
+    publish(project, [], None, force=False)
+    a_run(project, "quick")
+    with pytest.raises(ReportError, match="quick is smaller than the published full"):
+        publish(project, ["01"], "quick", force=False)
+    publish(project, ["01"], "quick", force=True)
+    assert read_results(project / "figures" / "01").run.profile == "quick"
+    a_run(project, "smoke")
+    with pytest.raises(ReportError, match="smoke profile is for tests"):
+        publish(project, [], "smoke", force=True)
+
+
+def test_publish_takes_the_largest_run_and_needs_one(project: Path) -> None:
+    with pytest.raises(UsageError, match="no complete run of anything at any profile"):
+        publish(project, [], None, force=False)
+    a_run(project, "quick")
+    a_run(project, "standard")
+    assert "profile standard" in publish(project, [], None, force=False)[0]
+    with pytest.raises(UsageError, match="no complete run of chapter 01 at profile full"):
+        publish(project, ["1"], "full", force=False)
+
+
+def test_failed_copy_leaves_the_published_results(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run(project, number=0.5)
+    publish(project, [], None, force=False)
+    before = files_below(project / "figures")
+    a_run(project, number=1.5)
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert main(["publish"]) == 1
+    assert files_below(project / "figures") == before
+
+
+# ---------------------------------------------------------------- verify
+
+
+def publish_value(project: Path, **values: dict[str, Any]) -> None:
+    folder = project / "figures" / "01"
+    folder.mkdir(parents=True)
+    write_results(folder, values)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "counts"),
+    [(1.0, 0, (1, 0, 0)), (2.0, 0, (1, 0, 0)), (2.001, 1, (0, 1, 0)), (-1.0, 1, (0, 1, 0)), (None, 1, (0, 0, 1))],
+)
+def test_verify_counts_and_exit_codes(
+    project: Path, capsys: pytest.CaptureFixture[str], number: float | None, code: int, counts: tuple[int, int, int]
+) -> None:
+    publish_value(project, drop=value(1.0))
+    run = a_run(project, "quick")
+    write_results(run, {"other": value(0.0)} | ({"drop": value(number)} if number is not None else {}), profile="quick")
+    assert main(["verify", "--profile", "quick", "--json"]) == code
+    printed, errors = capsys.readouterr()
+    report = json.loads(printed)
+    assert (report["within"], report["outside"], report["missing"]) == counts
+    assert report["rows"] == [{"name": "01.drop", "published": 1.0, "yours": number, "tolerance": 1.0, "ok": code == 0}]
+    assert json.loads((project / "_build/run/quick/verify.json").read_text()) == report
+    assert len(errors.splitlines()) == (1 if code else 0)
+    assert main(["verify", "--profile", "quick"]) == code
+    assert "01.drop" in capsys.readouterr().out
+
+
+def test_verify_takes_a_strangers_folder(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_value(project, drop=value(1.0))
+    theirs = tmp_path / "theirs"
+    assert main(["verify", "--from", str(theirs)]) == 2
+    (theirs / "figures" / "01").mkdir(parents=True)
+    folder = write_results(theirs / "figures" / "01", {"drop": value(1.5)}, profile="quick")
+    assert main(["verify", "--from", str(theirs)]) == 0
+    assert main(["verify", "--from", str(theirs / "figures")]) == 0
+    capsys.readouterr()
+    (folder / "values.json").write_text((folder / "values.json").read_text().replace("1.5", "NaN"))
+    assert main(["verify", "--from", str(theirs)]) == 1
+    assert "values.drop.value" in capsys.readouterr().err
+    assert main(["verify", "--from", str(theirs), "--profile", "quick"]) == 2
+
+
+def test_verify_needs_something_published(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_run(project, "quick")
+    assert main(["verify", "--profile", "quick"]) == 1
+    assert "nothing is published" in capsys.readouterr().err

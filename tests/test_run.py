@@ -1,0 +1,369 @@
+"""Whole runs through papermill, killed, stopped, failing and repeated, on a project small enough for that."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import psutil
+import pytest
+
+from clip_invariance.cli import main
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.measure.statistics import Estimate
+from clip_invariance.report import Chapter
+from clip_invariance.report.chapter import _digits, _tolerance
+from clip_invariance.report.results import check_files, read_results, read_sidecar
+from clip_invariance.report.run import _locked, default_profile, run_folder, select_chapters, typed_parameters
+from fake_project import CELLS, command, environment, files_below, run_cli, write_notebook, write_project
+
+Finished = tuple[Path, subprocess.CompletedProcess[str]]
+RUN = ("run", "--profile", "quick", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A project after one complete run with two processes."""
+    folder = write_project(tmp_path_factory.mktemp("finished") / "project")
+    return folder, run_cli(folder, *RUN, "--jobs", "2", "--set", "rate=2")
+
+
+def figures(project: Path) -> Path:
+    return project / "_build" / "run" / "quick" / "figures" / "01"
+
+
+def test_run_leaves_complete_results(finished: Finished) -> None:
+    project, process = finished
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str(figures(project))
+    assert "01: 6/6 units" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "WARNING" not in process.stderr
+    results = read_results(figures(project))
+    check_files(results)
+    assert set(results.run.files) == {
+        *("accuracy.svg", "accuracy.dark.svg", "accuracy.csv", "accuracy.json", "arms.csv", "arms.json"),
+        *("values.json", "notebook.ipynb"),
+    }
+    assert (results.run.units, results.run.reused, results.run.seeds) == (6, 0, 3)
+    assert results.run.parameters == {"profile": "quick", "device": "cpu", "seeds": 0, "jobs": 2, "rate": 2.0}
+    assert list(results.values.values) == ["gap"]  # noqa: PD011
+    gap = results.values.values["gap"]  # noqa: PD011
+    assert gap.low <= gap.value <= gap.high
+    sidecar = read_sidecar(figures(project) / "accuracy.json")
+    assert sidecar.kind == "figure"
+    assert sidecar.width_px > sidecar.height_px > 0
+    assert sidecar.attribution == ["Somebody, CC BY-SA 4.0"]
+    assert read_sidecar(figures(project) / "arms.json").kind == "table"
+    table = pd.read_csv(figures(project) / "accuracy.csv")
+    assert list(table.columns) == ["arm", "seed", "device", "probe", "score"]
+    assert list(table["arm"]) == ["hard"] * 6 + ["soft"] * 6
+    assert list(table["seed"]) == [0, 0, 1, 1, 2, 2] * 2
+
+
+def test_executed_notebook_shows_the_figure_and_hides_parameters(
+    finished: Finished,
+) -> None:
+    project, _ = finished
+    path = project / "_build/run/quick/notebooks/01_fake.ipynb"
+    assert path.read_bytes() == (figures(project) / "notebook.ipynb").read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    (injected,) = [cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert "remove-cell" in injected.metadata["tags"]
+    assert "rate = 2.0" in injected.source
+    shown = [
+        output.data["text/html"] for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output
+    ]
+    assert any("data:image/png;base64," in html and 'alt="Two arms."' in html for html in shown)
+    assert str(project) not in path.read_text()
+    source = nbformat.read(project / "notebooks" / "01_fake.ipynb", as_version=4)
+    assert all(not cell.outputs and cell.execution_count is None for cell in source.cells)
+    assert sorted(p.name for p in project.iterdir()) == ["_build", "_toc.yml", "lib", "notebooks", "requirements.lock"]
+
+
+def test_no_process_is_left_after_a_run(finished: Finished) -> None:
+    assert processes_of(finished[0]) == []
+
+
+def processes_of(project: Path) -> list[psutil.Process]:
+    """Kernels and workers that belong to the project: they inherit its place in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("PYTHONPATH") == str(project / "lib") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def started(project: Path, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in the background, as from a terminal; whatever is left of it ends with the test."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=project,
+        env=environment(project, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        for left in processes_of(project):
+            left.kill()
+        process.wait(10)
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def finished_units(project: Path) -> int:
+    return len(list((project / "_build" / "store").glob("*/*/meta.json")))
+
+
+def test_killed_run_leaves_no_process_and_resumes(project: Path) -> None:
+    log = project / "log"
+    with started(project, *RUN, "--jobs", "2", FAKELAB_LOG=str(log), FAKELAB_SLEEP="1") as process:
+        wait_for(lambda: finished_units(project) >= 2)
+        assert len(processes_of(project)) >= 4  # the command, its kernel, two workers
+        process.kill()
+        wait_for(lambda: not processes_of(project), seconds=10)
+    before = finished_units(project)
+    assert before < 6
+    assert not figures(project).exists()
+    again = run_cli(project, *RUN, FAKELAB_LOG=str(log))
+    assert again.returncode == 0, again.stderr
+    record = read_results(figures(project)).run
+    assert (record.units, record.reused) == (6, before)
+    assert len(log.read_text().splitlines()) <= 6 + 2  # at most the two in flight ran twice
+
+
+def test_ctrl_c_ends_everything(project: Path) -> None:
+    with started(project, *RUN, "--jobs", "2", FAKELAB_LOG=str(project / "log"), FAKELAB_SLEEP="30") as process:
+        wait_for(lambda: (project / "log").exists() and len((project / "log").read_text().splitlines()) == 2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert processes_of(project) == []
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "clip-invariance: stopped"
+
+
+def test_failing_cell_leaves_the_earlier_run(finished: Finished, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(finished[0], project)
+    before = files_below(figures(project))
+    broken = (
+        "from clip_invariance.units import Unit\n"
+        'chapter.run([Unit(experiment.measure, {"arm": "broken", "seed": 0, "device": "cpu"})])'
+    )
+    write_notebook(project, [*CELLS[:3], broken, *CELLS[3:]])
+    process = run_cli(project, *RUN)
+    assert process.returncode == 1
+    assert process.stdout == ""
+    message = process.stderr.splitlines()[-1]
+    assert "01_fake.ipynb, cell 6:" in message
+    assert "measure(arm='broken', seed=0, device='cpu') failed: ValueError: the arm fell off" in message
+    assert "Traceback" not in process.stderr
+    assert files_below(figures(project)) == before
+    assert (project / "_build/run/quick/.partial/01/notebook.ipynb").is_file()
+
+
+def test_notebook_without_finish_is_not_a_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clip_invariance.report.run._execute", lambda *_: None)
+    assert main(list(RUN)) == 1
+    assert "call chapter.finish()" in capsys.readouterr().err.splitlines()[-1]
+    assert not figures(project).exists()
+
+
+# ---------------------------------------------------------------- refused before anything starts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "huge"], "unknown profile 'huge'"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--seeds", "1"], "at least two seeds"),
+        (["--seeds", "many"], "Invalid value for '--seeds'"),
+        (["--jobs", "-1"], "number of processes"),
+        (["7"], "there is no chapter '7': choose from 01"),
+        (["--set", "speed=1"], "no parameter 'speed': it has profile, device, seeds, jobs, output, steps, rate, label"),
+        (["--set", "profile=full"], "use --profile"),
+        (["--set", "output=/tmp"], "the command line chooses it"),
+        (["--set", "steps"], "write it as name=value"),
+        (["--set", "steps=2.5"], "expected a int such as 3"),
+        (["--set", "steps=true"], "expected a int such as 3"),
+    ],
+)
+def test_bad_arguments_start_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    asked = arguments if "--profile" in arguments else ["--profile", "smoke", *arguments]
+    asked = asked if "--device" in asked else [*asked, "--device", "cpu"]
+    assert main(["run", *asked]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+    assert not (project / "_build").exists()
+
+
+def test_cuda_where_there_is_none(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clip_invariance.report.provenance.has_cuda", lambda: False)
+    assert default_profile() == "quick"
+    assert main(["run", "--device", "cuda"]) == 2
+    assert "PyTorch finds none here" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="PyTorch finds none here"):
+        Chapter("01", profile="quick", device="cuda")
+    monkeypatch.setattr("clip_invariance.report.provenance.has_cuda", lambda: True)
+    assert default_profile() == "full"
+
+
+def test_two_runs_of_a_chapter_exclude_each_other(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with _locked(run_folder(project, "quick"), "01"):
+        assert main(list(RUN)) == 2
+    assert "chapter 01 is already running at profile quick" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_written(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "_build").write_text("a file where a folder should be")
+    assert main(list(RUN)) == 2
+    errors = capsys.readouterr().err
+    assert "cannot write to" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_missing_data_package_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clip_invariance.report.provenance.PACKAGES", ("no-such-artwork",))
+    with pytest.raises(UsageError, match="no-such-artwork is not installed"):
+        Chapter("01", profile="quick", device="cpu")
+
+
+def test_chapters_have_several_names(project: Path) -> None:
+    write_notebook(project, name="02_more.ipynb")
+    for name in ("2", "02", "02_more", "02_more.ipynb", "notebooks/02_more.ipynb"):
+        assert list(select_chapters(project, [name])) == ["02"]
+    assert list(select_chapters(project, ["2", "1"])) == list(select_chapters(project, [])) == ["01", "02"]
+
+
+def test_parameters_take_the_defaults_type(project: Path) -> None:
+    notebook = select_chapters(project, ["1"])["01"]
+    typed = typed_parameters(notebook, {"steps": "7", "rate": "2", "label": "3"})
+    assert typed == {"steps": 7, "rate": 2.0, "label": "3"}
+    assert type(typed["rate"]) is float
+    write_notebook(project).write_text(notebook.read_text().replace("jobs = 1", "workers = 1"))
+    with pytest.raises(ReportError, match="sets jobs"):
+        typed_parameters(notebook, {})
+
+
+# ---------------------------------------------------------------- what a notebook talks to
+
+
+@pytest.fixture
+def chapter(project: Path) -> Chapter:
+    return Chapter("01", profile="smoke", device="cpu", jobs=1)
+
+
+def finish(chapter: Chapter) -> dict[str, bytes]:
+    from fakelab import draw, experiment
+
+    table = chapter.run(experiment.units(chapter.profile, chapter.seeds, chapter.device))
+    chapter.figure("accuracy", draw.accuracy, table, title="T", alt='A "b"', experiment="E")
+    chapter.value("gap", experiment.gap(table), unit="points", figure="accuracy")
+    chapter.finish()
+    return dict(files_below(chapter.output))
+
+
+def test_same_seed_same_bytes(chapter: Chapter) -> None:
+    first = finish(chapter)
+    second = finish(Chapter("01", profile="smoke", device="cpu", output="_build/elsewhere"))
+    assert second.keys() == first.keys()
+    for name in ("accuracy.svg", "accuracy.dark.svg", "accuracy.csv", "values.json"):
+        assert first[name] == second[name], name
+    assert first["accuracy.svg"] != first["accuracy.dark.svg"]
+    assert json.loads(first["accuracy.json"])["key"] == json.loads(second["accuracy.json"])["key"]
+    assert json.loads(second["run.json"])["reused"] == 4
+
+
+def test_restarted_chapter_is_incomplete_until_finished(chapter: Chapter) -> None:
+    finish(chapter)
+    assert (chapter.output / "run.json").is_file()
+    Chapter("01", profile="smoke", device="cpu")
+    assert not (chapter.output / "run.json").exists()
+
+
+def test_values_are_checked(chapter: Chapter) -> None:
+    good = Estimate(1.0, 0.5, 1.5, 3, 0.2)
+    with pytest.raises(ReportError, match=r"value 01\.gap: value: .*finite"):
+        chapter.value("gap", Estimate(float("nan"), 0.5, 1.5, 3, 0.2), unit="", figure="")
+    with pytest.raises(ReportError, match=r"value 01\.a/b"):
+        chapter.value("a/b", good, unit="", figure="")
+    chapter.value("gap", good, unit="", figure="nowhere")
+    with pytest.raises(ReportError, match="saved twice"):
+        chapter.value("gap", good, unit="", figure="")
+    with pytest.raises(ReportError, match="'nowhere', which was not saved"):
+        chapter.finish()
+    assert not (chapter.output / "run.json").exists()
+
+
+def test_figures_are_checked(chapter: Chapter) -> None:
+    table = pd.DataFrame({"x": [1.0]})
+    with pytest.raises(ReportError, match=r"table 01/\.\./x: name"):
+        chapter.table("../x", table, title="", experiment="")
+    chapter.table("x", table, title="", experiment="")
+    with pytest.raises(ReportError, match="saved twice"):
+        chapter.table("x", table, title="", experiment="")
+    assert {path.name for path in chapter.output.iterdir()} == {"x.csv", "x.json"}
+
+
+def test_parameters_become_the_first_columns(chapter: Chapter) -> None:
+    from fakelab import experiment
+
+    from clip_invariance.units import Unit
+
+    params = {"arm": "hard", "seed": 0, "device": "cpu"}
+    table = chapter.run([Unit(experiment.measure, {**params, "scales": [1, 2]}), Unit(experiment.measure, params)])
+    assert list(table.columns) == ["arm", "seed", "device", "scales", "probe", "score"]
+    assert table["scales"].iloc[0] == "[1, 2]"
+    assert table["scales"].isna().tolist() == [False, False, True, True]
+    with pytest.raises(ReportError, match="no unit"):
+        chapter.run([])
+
+
+@pytest.mark.parametrize(("half", "digits"), [(0.4, 1), (3.0, 0), (0.02, 2), (0.0, 1), (1e-9, 4), (1.0, 0)])
+def test_digits_follow_the_interval(half: float, digits: int) -> None:
+    assert _digits(half) == digits
+
+
+def test_tolerance_admits_reruns_and_not_much_more() -> None:
+    assert _tolerance(0.0, 10, 1) == 0.05
+    assert _tolerance(0.0, 1, 0) == 0.5
+    assert _tolerance(1.0, 10, 1) == pytest.approx(4.781 * (1 / 10 + 1 / 3) ** 0.5, rel=1e-3)
+
+
+def test_project_is_found_from_below(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(project / "notebooks")
+    assert Chapter("01", profile="smoke", device="cpu").project == project
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="not inside the report"):
+        Chapter("01", profile="smoke", device="cpu")
+    monkeypatch.setenv("CLIP_INVARIANCE_PROJECT", os.fspath(project))
+    assert Chapter("01", profile="smoke", device="cpu").project == project

@@ -1,0 +1,186 @@
+"""Units run at most once, and a stored result is used only if nothing it depends on has changed."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import PROFILES
+from clip_invariance.report import store as store_module
+from clip_invariance.report.store import Entry, Progress, Store, run_units, sources, unit_key
+from clip_invariance.units import Unit
+
+ENVIRONMENT = {"requirements.lock": "0", "torch": "1"}
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def experiment(project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("FAKELAB_LOG", str(project / "log"))
+    return importlib.import_module("fakelab.experiment")
+
+
+@pytest.fixture
+def units(experiment: Any) -> list[Unit]:
+    return experiment.units(PROFILES["smoke"], 2, "cpu")
+
+
+@pytest.fixture
+def store(project: Path) -> Store:
+    return Store(project / "_build" / "store")
+
+
+def run(units: list[Unit], store: Store, jobs: int = 1, notes: Notes | None = None) -> tuple[list[Entry], int]:
+    return run_units(units, store, ENVIRONMENT, jobs, notes or Notes())
+
+
+def calls(project: Path) -> list[str]:
+    return (project / "log").read_text().splitlines() if (project / "log").exists() else []
+
+
+def test_units_run_once_and_come_in_the_order_asked(project: Path, units: list[Unit], store: Store) -> None:
+    asked = [units[3], units[0], units[3]]
+    first, reused = run(asked, store)
+    assert reused == 0
+    assert calls(project) == ["soft 1", "hard 0"]
+    assert first[0].table.equals(first[2].table)
+    again, reused = run(asked, store)
+    assert reused == 2
+    assert calls(project) == ["soft 1", "hard 0"]
+    assert [e.table.to_csv() for e in again] == [e.table.to_csv() for e in first]
+
+
+def test_processes_give_the_same_tables_as_one(project: Path, units: list[Unit], store: Store) -> None:
+    alone, _ = run(units, store)
+    together, reused = run(units, Store(project / "other"), jobs=2)
+    assert reused == 0
+    assert len(calls(project)) == 2 * len(units)
+    assert [e.table.to_csv() for e in together] == [e.table.to_csv() for e in alone]
+
+
+def test_key_covers_imported_source_and_nothing_else(project: Path, units: list[Unit]) -> None:
+    def key() -> str:
+        return unit_key(units[0], sources("fakelab.experiment"), ENVIRONMENT)
+
+    before, package = key(), project / "lib" / "fakelab"
+    assert {"fakelab", "fakelab.helper", "clip_invariance.units"} <= {s.module for s in sources("fakelab.experiment")}
+    (package / "unrelated.py").write_text("NOTHING = 1\n")
+    assert key() == before
+    (package / "helper.py").write_text("OFFSET = 2.0\n")
+    assert (edited := key()) != before
+    (package / "__init__.py").write_text("from fakelab import unrelated\n")
+    assert (imported := key()) != edited
+    (package / "unrelated.py").write_text("NOTHING = 2\n")  # now reached through the package's __init__
+    assert key() != imported
+
+
+def test_key_covers_parameters_and_environment(units: list[Unit]) -> None:
+    closure = sources("fakelab.experiment")
+    keys = {unit_key(unit, closure, ENVIRONMENT) for unit in units}
+    keys |= {unit_key(units[0], closure, {**ENVIRONMENT, name: "9"}) for name in ENVIRONMENT}
+    assert len(keys) == len(units) + 2
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _flip(folder / "table.parquet"),
+        lambda folder: (folder / "table.parquet").write_bytes((folder / "table.parquet").read_bytes()[:100]),
+        lambda folder: (folder / "table.parquet").unlink(),
+        lambda folder: (folder / "meta.json").write_text('{"sha256": '),
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        lambda folder: (folder / "meta.json").unlink(),
+    ],
+    ids=["bit flipped", "truncated", "no table", "bad json", "other json", "no meta"],
+)
+def test_damaged_entry_is_noted_and_computed_again(project: Path, units: list[Unit], store: Store, damage: Any) -> None:
+    (before,), _ = run(units[:1], store)
+    damage(store.folder(before.key))
+    notes = Notes()
+    (after,), reused = run(units[:1], store, notes=notes)
+    assert reused == 0
+    assert len(calls(project)) == 2
+    assert after.table.equals(before.table)
+    assert len(notes.notes) == 1
+    assert "damaged" in notes.notes[0]
+    assert "\n" not in notes.notes[0]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_failing_unit_is_named_and_finished_ones_stay(units: list[Unit], store: Store, jobs: int) -> None:
+    run(units[:2], store)
+    broken = [Unit(units[0].function, {**units[0].params, "arm": "broken", "seed": seed}) for seed in (0, 1)]
+    with pytest.raises(
+        ReportError, match=r"measure\(arm='broken', seed=\d, device='cpu'\) failed: ValueError: the arm"
+    ):
+        run([*units[:2], *broken], store, jobs=jobs)
+    assert run(units, store)[1] == 2
+
+
+def test_full_disk_leaves_nothing_half_written(
+    units: list[Unit], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: pd.DataFrame, path: Path, **_: object) -> None:
+        path.write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(ReportError, match="No space left on device"):
+        run(units[:1], store)
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_second_process_may_finish_the_same_unit(units: list[Unit], store: Store) -> None:
+    (entry,), _ = run(units[:1], store)
+    store.save(entry.key, units[0], entry.table, 9.0)
+    assert store.load(entry.key, pytest.fail).seconds == entry.seconds
+    assert not list(store.root.rglob(".tmp-*"))
+
+
+def test_edit_after_import_is_refused(units: list[Unit], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next(s.path for s in sources("fakelab.experiment") if s.module == "clip_invariance.units")
+    monkeypatch.setitem(store_module._AT_START, path, "0" * 64)
+    with pytest.raises(ReportError, match=r"units\.py was edited while this ran"):
+        run(units, store)
+
+
+def test_edit_during_a_unit_is_not_stored(
+    project: Path, units: list[Unit], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = project / "lib" / "fakelab" / "helper.py"
+    monkeypatch.setattr("time.sleep", lambda _: helper.write_text("OFFSET = 3.0\n"))
+    with pytest.raises(ReportError, match=r"helper\.py was edited"):
+        run(units[:1], store)
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+
+
+def test_units_must_be_importable_and_plain(experiment: Any, store: Store) -> None:
+    def local() -> pd.DataFrame:
+        return pd.DataFrame({"x": [1]})
+
+    local.__module__ = "__main__"
+    with pytest.raises(UsageError, match="installed package"):
+        run([Unit(local, {})], store)
+    with pytest.raises(UsageError, match="JSON-like"):
+        run([Unit(experiment.measure, {"arm": object(), "seed": 0, "device": "cpu"})], store)
+    with pytest.raises(UsageError, match="JSON-like"):
+        run([Unit(experiment.measure, {"arm": "hard", "seed": float("nan"), "device": "cpu"})], store)
