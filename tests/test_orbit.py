@@ -181,16 +181,16 @@ def test_with_a_linear_head_features_and_logits_average_alike() -> None:
     by_features = OrbitModel(before, after, group, "features")(images)
     by_logits = OrbitModel(before, after, group, "logits")(images)
     by_probabilities = OrbitModel(before, after, group, "probabilities")(images)
-    torch.testing.assert_close(by_features, by_logits, rtol=0, atol=1e-12)
+    assert torch.allclose(by_features, by_logits, rtol=0, atol=1e-12)
     assert (by_probabilities.softmax(1) - by_features.softmax(1)).abs().max() > 1e-5
-    torch.testing.assert_close(by_probabilities.exp().sum(1), torch.ones(4, dtype=torch.float64))
+    assert torch.allclose(by_probabilities.exp().sum(1), torch.ones(4, dtype=torch.float64))
 
 
 def test_all_elements_without_replacement_are_the_exact_average() -> None:
     exact = OrbitModel(*random_net(4, torch.float64), CLOSED["shifts"])
     images = torch.randn(3, 2, SIZE, SIZE, dtype=torch.float64)
     everything = exact.sampled(len(exact.group), replacement=False)
-    torch.testing.assert_close(everything(images), exact(images), rtol=0, atol=1e-12)
+    assert torch.allclose(everything(images), exact(images), rtol=0, atol=1e-12)
 
 
 def test_draws_repeat_in_eval_mode_and_not_in_train_mode() -> None:
@@ -212,7 +212,7 @@ def test_chunks_change_neither_values_nor_gradients() -> None:
         gradients.append([p.grad.clone() for p in before.parameters() if p.grad is not None])
     assert len(gradients[0]) == 4
     for small, large in zip(*gradients, strict=True):
-        torch.testing.assert_close(small, large, rtol=1e-10, atol=1e-12)
+        assert torch.allclose(small, large, rtol=1e-10, atol=1e-12)
 
 
 def test_the_sampled_model_deviates_as_one_over_root_k() -> None:
