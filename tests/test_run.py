@@ -208,8 +208,8 @@ def test_notebook_without_finish_is_not_a_run(
         (["--set", "profile=full"], "use --profile"),
         (["--set", "output=/tmp"], "the command line chooses it"),
         (["--set", "steps"], "write it as name=value"),
-        (["--set", "steps=2.5"], "expected a int such as 3"),
-        (["--set", "steps=true"], "expected a int such as 3"),
+        (["--set", "steps=2.5"], "expected int, such as 3"),
+        (["--set", "steps=true"], "expected int, such as 3"),
     ],
 )
 def test_bad_arguments_start_nothing(

@@ -160,7 +160,7 @@ def _typed(name: str, text: str, default: object) -> object:
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if default is not None and type(value) is not type(default):
-        raise UsageError(f"--set {name}={text}: expected a {type(default).__name__} such as {default!r}")
+        raise UsageError(f"--set {name}={text}: expected {type(default).__name__}, such as {default!r}")
     return value
 
 
