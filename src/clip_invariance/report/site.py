@@ -43,6 +43,7 @@ from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, interval, machine,
 from clip_invariance.report.verify import compare
 
 STAMP = "build.json"
+NO_BREAK_HYPHEN = "\u2011"
 TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -279,7 +280,11 @@ def status_page(inputs: Inputs) -> str:
             rows.append([link, "not run", *[""] * (len(header) - 2)])
             continue
         run = inputs.results[chapter].run
-        times = [run.started[:10], duration(run.wall_seconds), duration(run.compute_seconds)]
+        times = [
+            run.started[:10].replace("-", NO_BREAK_HYPHEN),
+            duration(run.wall_seconds),
+            duration(run.compute_seconds),
+        ]
         scale, reused = f"{run.profile}, {run.seeds} seeds", f"{run.reused} of {run.units}"
         rows.append([link, scale, *times, reused, plain(machine(run)), plain(short_commit(run))])
     text.append(table(header, rows))
