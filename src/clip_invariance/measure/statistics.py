@@ -33,6 +33,27 @@ class Estimate:
     spread: float
 
 
+@dataclass(frozen=True)
+class NamedValue:
+    """A number that prose may quote and a claim's rule may use.
+
+    Attributes:
+        name: without the chapter, ``[a-z0-9_]+``.
+        estimate: in ``unit``.
+        unit: "%", "points", or "" for none.
+        figure: the figure or table that shows it.
+        description: one sentence.
+        digits: decimals to print; None for as many as the interval's first digit.
+    """
+
+    name: str
+    estimate: Estimate
+    unit: str
+    figure: str
+    description: str
+    digits: int | None = None
+
+
 def mean_over_seeds(samples: ArrayLike) -> Estimate:
     """Mean of one number per seed, with Student's t interval.
 

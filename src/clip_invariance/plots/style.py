@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
+from cycler import cycler
 
 Theme = Literal["light", "dark"]
 
@@ -81,7 +81,7 @@ def style(theme: Theme) -> Iterator[Ink]:
         "grid.alpha": 0.25,
         "axes.grid": False,
         "lines.linewidth": 1.8,
-        "axes.prop_cycle": mpl.cycler(color=list(PALETTE.values())),
+        "axes.prop_cycle": cycler(color=list(PALETTE.values())),
     }
     with plt.rc_context(rc):
         yield ink

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.measure.statistics import Estimate
+from clip_invariance.measure.statistics import Estimate, NamedValue
 from clip_invariance.plots.style import Theme, style
 from clip_invariance.profiles import get_profile
 from clip_invariance.report import provenance
@@ -213,6 +213,20 @@ class Chapter:
         )
         self._checked_values(where, {name: value})
         self._values[name] = value
+
+    def values(self, rows: Sequence[NamedValue]) -> pd.DataFrame:
+        """Save many values (see :meth:`value`) and show them as a table: what was estimated, with its interval."""
+        for row in rows:
+            self.value(
+                row.name,
+                row.estimate,
+                unit=row.unit,
+                figure=row.figure,
+                digits=row.digits,
+                description=row.description,
+            )
+        columns = ["value", "low", "high", "n", "unit", "description"]
+        return pd.DataFrame({row.name: self._values[row.name].model_dump() for row in rows}).T[columns]
 
     def finish(self) -> None:
         """Write ``values.json`` and, last, ``run.json``.
