@@ -35,7 +35,7 @@ def shift_error(features: Tensor, shifted: Tensor, scale: float) -> Tensor:
     Returns:
         (n,) non-negative; 0 is exact invariance, 1 is as far as another class.
     """
-    return (features.double() - shifted.double()).norm(dim=1) / scale
+    return torch.linalg.vector_norm(features.double() - shifted.double(), dim=1) / scale
 
 
 def centred_cosine(a: Tensor, b: Tensor, mean: Tensor) -> Tensor:
