@@ -35,7 +35,8 @@ def shift_error(features: Tensor, shifted: Tensor, scale: float) -> Tensor:
     Returns:
         (n,) non-negative; 0 is exact invariance, 1 is as far as another class.
     """
-    return torch.linalg.vector_norm(features.double() - shifted.double(), dim=1) / scale
+    distance: Tensor = torch.linalg.vector_norm(features.double() - shifted.double(), dim=1)
+    return distance / scale
 
 
 def centred_cosine(a: Tensor, b: Tensor, mean: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def linear_probe(features: Tensor, labels: Tensor, test_features: Tensor, test_l
 
     def fit(strength: float, rows: slice) -> LogisticRegression:
         narrow = [PCA(WIDEST, random_state=0)] if min(x[rows].shape) > WIDEST else []
-        model = make_pipeline(StandardScaler(), *narrow, LogisticRegression(C=strength, max_iter=200))
+        model = make_pipeline(StandardScaler(), *narrow, LogisticRegression(C=strength, max_iter=1000, tol=1e-3))
         return model.fit(x[rows], y[rows])
 
     validation = {c: fit(c, slice(0, cut)).score(x[cut:], y[cut:]) for c in STRENGTHS}

@@ -10,6 +10,7 @@ from typing import Literal
 import matplotlib.pyplot as plt
 import seaborn as sns
 from cycler import cycler
+from matplotlib.axes import Axes
 
 Theme = Literal["light", "dark"]
 
@@ -43,10 +44,15 @@ PALETTE = {
 }
 
 
+def faint() -> str:
+    """The quiet colour of axes, chance lines and remarks in the style that is being drawn in."""
+    return str(plt.rcParams["axes.edgecolor"])
+
+
 @contextmanager
 def style(theme: Theme) -> Iterator[Ink]:
     """Draw inside this context to get the report's look; yields the colours that fit the page."""
-    ink = INKS[theme]
+    colours = INKS[theme]
     rc = {
         **sns.axes_style("ticks"),
         "figure.facecolor": "none",
@@ -69,19 +75,38 @@ def style(theme: Theme) -> Iterator[Ink]:
         "ytick.labelsize": 8.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.edgecolor": ink.faint,
-        "axes.labelcolor": ink.text,
-        "axes.titlecolor": ink.text,
-        "text.color": ink.text,
-        "xtick.color": ink.faint,
-        "ytick.color": ink.faint,
-        "xtick.labelcolor": ink.text,
-        "ytick.labelcolor": ink.text,
-        "grid.color": ink.faint,
+        "axes.edgecolor": colours.faint,
+        "axes.labelcolor": colours.text,
+        "axes.titlecolor": colours.text,
+        "text.color": colours.text,
+        "xtick.color": colours.faint,
+        "ytick.color": colours.faint,
+        "xtick.labelcolor": colours.text,
+        "ytick.labelcolor": colours.text,
+        "grid.color": colours.faint,
         "grid.alpha": 0.25,
         "axes.grid": False,
         "lines.linewidth": 1.8,
         "axes.prop_cycle": cycler(color=list(PALETTE.values())),
     }
     with plt.rc_context(rc):
-        yield ink
+        yield colours
+
+
+def end_labels(ax: Axes, x: float, ends: dict[str, tuple[float, str]], pad: float = 4, gap: float = 0.062) -> None:
+    """Write each line's name beside its end, moved apart vertically where they would overlap.
+
+    Args:
+        ax: the axes, with its limits set.
+        x: where the lines end, data coordinates.
+        ends: name -> (y of the line's end, colour).
+        pad: horizontal distance from ``x`` in points.
+        gap: least distance between two labels as a share of the axes' height.
+    """
+    low, high = ax.get_ylim()
+    step, placed = gap * (high - low), -float("inf")
+    for name, (y, colour) in sorted(ends.items(), key=lambda item: item[1][0]):
+        placed = max(y, placed + step)
+        ax.annotate(
+            name, (x, placed), (pad, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
+        )

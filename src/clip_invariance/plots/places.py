@@ -1,0 +1,264 @@
+"""Figures of chapter 1, part one: what networks do at places where they were, and were not, trained."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from clip_invariance.experiments import scenes
+from clip_invariance.experiments.scenes import CLASSES, GRID, MIDLINE, ONE_PLACE, SIZE
+from clip_invariance.measure.statistics import summarise
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.worlds.canvas import Factors, sample_factors
+
+NAMES = {
+    "torus_pool": "torus CNN",
+    "zero_pool": "ordinary CNN",
+    "zero_pool_blur": "CNN with blur",
+    "zero_flatten": "CNN, flattened",
+    "mlp": "MLP",
+    "vit": "ViT",
+}
+COLOURS = dict(zip(NAMES, ("green", "blue", "sky", "orange", "pink", "red"), strict=True))
+SUPPORTS = {"one": "one place", "bottom": "lower half", "everywhere": "everywhere"}
+CHANCE = 1 / CLASSES
+HEAT = LinearSegmentedColormap.from_list("accuracy", ["#2b2350", "#3d5f9e", "#38a08c", "#b5cf5a", "#fbe76a"])
+
+
+def samples(n: int, seed: int) -> pd.DataFrame:
+    """Factors of ``n`` random pictures, one row each, all of different objects."""
+    factors = sample_factors(n, seed, SIZE, objects=CLASSES)
+    factors.object.copy_(torch.randperm(CLASSES, generator=torch.Generator().manual_seed(seed))[:n])
+    return pd.DataFrame({name: column.numpy() for name, column in factors.columns().items()})
+
+
+def sample_pictures(factors: pd.DataFrame) -> Figure:
+    """Two rows of pictures as the networks see them, enlarged."""
+    columns = {
+        name: torch.tensor(
+            factors[name].to_numpy(), dtype=torch.int64 if factors[name].dtype == "int64" else torch.float32
+        )
+        for name in factors.columns
+    }
+    images = scenes.canvas("cpu").render(Factors(**columns)).permute(0, 2, 3, 1).numpy()
+    figure, axes = plt.subplots(2, len(images) // 2, figsize=(WIDTH, WIDTH * 0.68), layout="constrained")
+    for ax, image in zip(axes.flat, images, strict=True):
+        ax.imshow(image, interpolation="nearest")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def accuracy_map(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at each place, mean over seeds: one row per architecture, support and place."""
+    rows = table[(table["metric"] == "accuracy_map") & (table["labels"] == "object")]
+    keys = ["architecture", "support", "x", "y"]
+    means = rows.groupby(keys, sort=False)["value"].agg(value="mean", seeds="size").reset_index()
+    return means[means["support"].isin(list(SUPPORTS)) & means["architecture"].isin(list(NAMES))]
+
+
+def accuracy_by_place(maps: pd.DataFrame) -> Figure:
+    """Heat maps: one row per architecture, one column per set of training places."""
+    nets = [net for net in NAMES if net in set(maps["architecture"]) and net != "zero_pool_blur"]
+    figure, axes = plt.subplots(
+        len(nets), len(SUPPORTS), figsize=(WIDTH, 1.42 * len(nets) + 0.75), layout="constrained", squeeze=False
+    )
+    image = None
+    for row, net in enumerate(nets):
+        for column, (support, title) in enumerate(SUPPORTS.items()):
+            ax = axes[row, column]
+            cells = maps[(maps["architecture"] == net) & (maps["support"] == support)]
+            if row == 0:
+                ax.set_title(title, loc="center", pad=6)
+            if column == 0:
+                ax.set_ylabel(NAMES[net], fontweight="bold", labelpad=6)
+            ax.set(xticks=[], yticks=[], xlim=(0, SIZE), ylim=(SIZE, 0), aspect="equal")
+            if cells.empty:
+                ax.text(SIZE / 2, SIZE / 2, "not run in\nthis profile", ha="center", va="center", color=faint())
+                continue
+            grid = cells.pivot(index="y", columns="x", values="value").loc[list(GRID), list(GRID)].to_numpy()
+            image = ax.imshow(grid, cmap=HEAT, vmin=0, vmax=1, extent=(0, SIZE, SIZE, 0), interpolation="nearest")
+            _outline_training_places(ax, support)
+            ax.set_xlabel(f"mean {100 * grid.mean():.0f} %", labelpad=2)
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.75, aspect=30, pad=0.015)
+        bar.set_label("accuracy with the object centred here")
+        bar.set_ticks([0, CHANCE, 0.25, 0.5, 0.75, 1], labels=["0", "chance", "25 %", "50 %", "75 %", "100 %"])
+        bar.outline.set_visible(False)
+    figure.suptitle("Trained with the object …", x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+    return figure
+
+
+def describe_accuracy_by_place(maps: pd.DataFrame) -> str:
+    """Alt text of :func:`accuracy_by_place`."""
+    means = maps.groupby(["architecture", "support"], sort=False)["value"].mean()
+    parts = [
+        f"{NAMES[net]} trained {SUPPORTS[support]}: {100 * value:.0f} %" for (net, support), value in means.items()
+    ]
+    return (
+        "Heat maps of accuracy by the place of the object, one row per network and one column per set of training "
+        f"places. Mean over all places: {'; '.join(parts)}. Chance is {100 * CHANCE:.0f} %."
+    )
+
+
+def _outline_training_places(ax: Axes, support: str) -> None:
+    """A white frame around the places seen in training."""
+    if support == "one":
+        corner, width, height = (ONE_PLACE[0] - 2, ONE_PLACE[1] - 2), 4.0, 4.0
+    elif support == "bottom":
+        corner, width, height = (0, MIDLINE), SIZE, SIZE / 2
+    else:
+        corner, width, height = (0, 0), SIZE, SIZE
+    ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=2, clip_on=True))
+
+
+def height_profile(table: pd.DataFrame) -> pd.DataFrame:
+    """Trained on the lower half: accuracy and feature cosine by height, mean over seeds with interval."""
+    rows = table[(table["support"] == "bottom") & (table["labels"] == "object")]
+    rows = rows[rows["metric"].isin(["accuracy_map", "cosine"])]
+    rows = rows.assign(group=rows["group"].fillna("same object"))
+    return summarise(rows, ["architecture", "metric", "group", "y"], "value")
+
+
+def accuracy_by_height(profile: pd.DataFrame) -> Figure:
+    """Accuracy, and cosine with the features of the same object lower down, against height."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, layout="constrained")
+    accuracy = profile[profile["metric"] == "accuracy_map"]
+    cosine = profile[profile["metric"] == "cosine"]
+    for ax, rows in zip(axes, (accuracy, cosine[cosine["group"] == "same object"]), strict=True):
+        ax.axvspan(MIDLINE, SIZE, color=PALETTE["green"], alpha=0.10, linewidth=0)
+        for net, line in rows.groupby("architecture", sort=False):
+            colour = PALETTE[COLOURS[net]]
+            ax.plot(line["y"], line["value"], color=colour)
+            ax.fill_between(line["y"], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+        last = rows[rows["y"] == min(GRID)]
+        ends = {
+            NAMES[net]: (y, PALETTE[COLOURS[net]]) for net, y in zip(last["architecture"], last["value"], strict=True)
+        }
+        end_labels(ax, min(GRID), ends)
+    axes[0].axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    axes[0].text(SIZE - 1, CHANCE + 0.015, "chance", ha="right", va="bottom", color=faint())
+    other = cosine[cosine["group"] == "other object"]["value"].mean()
+    axes[1].axhline(other, color=faint(), linestyle=":", linewidth=1)
+    axes[1].text(SIZE - 1, other + 0.015, "another object", ha="right", va="bottom", color=faint())
+    axes[0].set_title("Accuracy falls where the object never was")
+    axes[0].set(ylabel="accuracy", ylim=(0, 1.03))
+    axes[1].set_title("… and the features turn away")
+    axes[1].set(ylabel="cosine with the same picture,\nobject low on the canvas", ylim=(-0.35, 1.05))
+    axes[1].set_xlabel("height of the object")
+    axes[1].set_xticks([0, MIDLINE, SIZE], labels=["top", "middle", "bottom"])
+    axes[0].text(SIZE * 0.75, 1.0, "trained here", ha="center", va="top", color=PALETTE["green"])
+    axes[0].set_xlim(SIZE, -SIZE * 0.42)
+    return figure
+
+
+def describe_accuracy_by_height(profile: pd.DataFrame) -> str:
+    """Alt text of :func:`accuracy_by_height`."""
+    rows = profile[profile["metric"] == "accuracy_map"]
+    ends = rows.pivot(index="architecture", columns="y", values="value")
+    parts = [
+        f"{NAMES[net]} {100 * ends.loc[net, 26]:.0f} % low, {100 * ends.loc[net, 6]:.0f} % high" for net in ends.index
+    ]
+    return (
+        "Two line charts against the height of the object, for networks trained on the lower half of the canvas. "
+        f"Accuracy: {'; '.join(parts)}. Below, the cosine of the features with those of the same object low on the canvas."
+    )
+
+
+def kept_below(table: pd.DataFrame) -> pd.DataFrame:
+    """Biscione's control: accuracy above and below the midline, objects seen everywhere and objects kept below."""
+    rows = table[(table["support"] == "mixed") & (table["metric"] == "accuracy")].copy()
+    rows[["objects", "half"]] = rows["group"].str.split(" ", expand=True)
+    return summarise(rows, ["architecture", "objects", "half"], "value")
+
+
+def objects_kept_below(summary: pd.DataFrame) -> Figure:
+    """Slopes from below to above the midline, for objects seen everywhere and objects kept below."""
+    nets = [net for net in NAMES if net in set(summary["architecture"])]
+    figure, axes = plt.subplots(1, len(nets), figsize=(WIDTH, 3.0), sharey=True, layout="constrained", squeeze=False)
+    looks = {"free": (faint(), "seen everywhere"), "restricted": (PALETTE["orange"], "kept below")}
+    for ax, net in zip(axes[0], nets, strict=True):
+        for objects, (colour, _) in looks.items():
+            line = summary[(summary["architecture"] == net) & (summary["objects"] == objects)]
+            line = line.set_index("half").loc[["below", "above"]]
+            error = [line["value"] - line["low"], line["high"] - line["value"]]
+            ax.errorbar([0, 1], line["value"], error, color=colour, marker="o", capsize=3)
+        ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+        ax.set_title(NAMES[net], loc="center")
+        ax.set_xticks([0, 1], labels=["below", "above"])
+        ax.set_xlim(-0.4, 1.4)
+        ax.set_ylim(0, 1.03)
+    axes[0, 0].set_ylabel("accuracy")
+    handles = [plt.Line2D([], [], color=colour, marker="o", label=label) for colour, label in looks.values()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, title="objects", alignment="left")
+    return figure
+
+
+def describe_objects_kept_below(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`objects_kept_below`."""
+    kept = summary[summary["objects"] == "restricted"].pivot(index="architecture", columns="half", values="value")
+    parts = [
+        f"{NAMES[n]} {100 * kept.loc[n, 'below']:.0f} % below, {100 * kept.loc[n, 'above']:.0f} % above"
+        for n in kept.index
+    ]
+    return (
+        "Half of the objects were seen everywhere, half only below the midline. Accuracy on the objects kept below: "
+        f"{'; '.join(parts)}. Chance is {100 * CHANCE:.0f} %."
+    )
+
+
+def by_number_of_places(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at new places against the number of training places."""
+    counts = {"one": 1, "everywhere": SIZE * SIZE} | {f"places_{n}": n for n in (4, 16, 64)}
+    rows = table[(table["metric"] == "accuracy") & (table["group"] == "unseen") & (table["labels"] == "object")]
+    rows = rows[rows["support"].isin(list(counts)) & (rows["architecture"] != "zero_pool_blur")]
+    return summarise(rows.assign(places=rows["support"].map(counts)), ["architecture", "places"], "value")
+
+
+def number_of_places(summary: pd.DataFrame) -> Figure:
+    """Accuracy at new places against the number of training places."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    ends = {}
+    for net, line in summary.groupby("architecture", sort=False):
+        ordered, colour = line.sort_values("places"), PALETTE[COLOURS[net]]
+        ax.errorbar(
+            ordered["places"], ordered["value"],
+            [ordered["value"] - ordered["low"], ordered["high"] - ordered["value"]],
+            color=colour, marker="o", markersize=4, capsize=3,
+        )  # fmt: skip
+        if ordered["places"].max() > 1:
+            ends[NAMES[net]] = (float(ordered["value"].iloc[-1]), colour)
+        else:
+            ax.annotate(
+                NAMES[net], (1, ordered["value"].iloc[0]), (8, 0), textcoords="offset points", color=colour, va="center"
+            )
+    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    ax.text(SIZE * SIZE, CHANCE + 0.015, "chance", ha="right", va="bottom", color=faint())
+    ax.set_xscale("log", base=4)
+    shown = [1, 4, 16, 64, SIZE * SIZE]
+    ax.set_xticks(shown, labels=["1", "4", "16", "64", "everywhere"])
+    ax.set_xticks([], minor=True)
+    ax.set_xlim(0.7, SIZE * SIZE * 14)
+    end_labels(ax, SIZE * SIZE, ends, pad=8)
+    ax.set(xlabel="training places (the same number of pictures)", ylabel="accuracy at new places", ylim=(0, 1.03))
+    ax.set_title("The more places it saw, the better it does at new ones")
+    return figure
+
+
+def describe_number_of_places(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`number_of_places`."""
+    parts = []
+    for net, line in summary.groupby("architecture", sort=False):
+        ordered = line.sort_values("places")
+        points = ", ".join(
+            f"{100 * v:.0f} % from {n}" for n, v in zip(ordered["places"], ordered["value"], strict=True)
+        )
+        parts.append(f"{NAMES[net]} {points}")
+    return f"Accuracy at new places against the number of training places (1024 is everywhere): {'; '.join(parts)}."

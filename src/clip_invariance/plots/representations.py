@@ -1,0 +1,242 @@
+"""Figures of chapter 1, part two: what representations keep, and what a restricted invariance is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from clip_invariance.experiments.place_informative import GLOBAL, RESTRICTED
+from clip_invariance.experiments.place_support import CELLS
+from clip_invariance.experiments.red_green import PUBLISHED
+from clip_invariance.experiments.scenes import CLASSES
+from clip_invariance.measure.statistics import summarise
+from clip_invariance.plots.places import COLOURS, NAMES
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+
+#: Rounding error of 32-bit floats relative to a number of size one.
+FLOAT_ERROR = float(np.finfo(np.float32).eps)
+PROBE_CHANCE = 1 / CELLS**2
+
+
+def errors(rows: pd.DataFrame) -> np.ndarray:
+    """Lengths of error bars below and above, (2, n), from columns value, low and high."""
+    return np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]])
+
+
+def shift_errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Largest shift error by architecture, before and after training, mean over seeds with interval."""
+    rows = table[table["metric"].isin(["shift_error", "shift_error_untrained"]) & (table["labels"] == "object")]
+    return summarise(rows, ["architecture", "metric"], "value")
+
+
+def shift_error(summary: pd.DataFrame) -> Figure:
+    """Largest shift error on a log scale, one line per architecture."""
+    nets = [net for net in NAMES if net in set(summary["architecture"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(nets) + 1.5), layout="constrained")
+    for y, net in enumerate(reversed(nets)):
+        rows = summary[summary["architecture"] == net].set_index("metric")["value"]
+        colour = PALETTE[COLOURS[net]]
+        floor = FLOAT_ERROR / 10
+        ax.plot(max(rows["shift_error_untrained"], floor), y, "o", mfc="none", mec=colour, markersize=8)
+        ax.plot(max(rows["shift_error"], floor), y, "o", color=colour, markersize=8)
+    for x, text in ((FLOAT_ERROR, "rounding error\nof 32-bit floats"), (1.0, "distance\nbetween classes")):
+        ax.axvline(x, color=faint(), linestyle=":", linewidth=1)
+        ax.text(x, len(nets) - 0.45, text, ha="center", va="bottom", color=faint(), fontsize=8.5)
+    ax.set_xscale("log")
+    ax.set_xlim(FLOAT_ERROR / 12, 30)
+    ax.set_ylim(-0.6, len(nets) - 0.4)
+    ax.set_yticks(range(len(nets)), labels=[NAMES[net] for net in reversed(nets)])
+    ax.set_xlabel("largest change of the features under a shift,\nas a share of the distance between classes")
+    ax.set_title("Only the torus CNN ignores a shift", pad=30)
+    handles = [
+        plt.Line2D([], [], linestyle="", marker="o", color=faint(), label="trained"),
+        plt.Line2D([], [], linestyle="", marker="o", mfc="none", mec=faint(), label="untrained"),
+    ]
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.2, 0.0))
+    return figure
+
+
+def describe_shift_error(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`shift_error`."""
+    rows = summary[summary["metric"] == "shift_error"]
+    parts = [f"{NAMES[net]} {value:.1e}" for net, value in zip(rows["architecture"], rows["value"], strict=True)]
+    return (
+        "Largest change of the trained features when the whole picture is shifted around the torus, as a share of the "
+        f"distance between classes, on a log scale: {'; '.join(parts)}. Rounding error is {FLOAT_ERROR:.0e}."
+    )
+
+
+def consistencies(table: pd.DataFrame) -> pd.DataFrame:
+    """Shift consistency of nets trained everywhere, mean over seeds with interval."""
+    rows = table[(table["metric"] == "consistency") & (table["labels"] == "object")]
+    return summarise(rows, ["architecture"], "value")
+
+
+def shift_consistency(summary: pd.DataFrame) -> Figure:
+    """Share of pictures that keep their prediction under a shift."""
+    ordered = summary.set_index("architecture").loc[[net for net in NAMES if net in set(summary["architecture"])]]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(ordered) + 1.0), layout="constrained")
+    for y, (net, row) in enumerate(ordered[::-1].iterrows()):
+        colour = PALETTE[COLOURS[str(net)]]
+        ax.errorbar(row["value"], y, xerr=errors(row.to_frame().T), color=colour, marker="o", markersize=8, capsize=3)
+        ax.annotate(
+            f"{100 * row['value']:.0f} %",
+            (row["value"], y),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+        )
+    ax.set_yticks(range(len(ordered)), labels=[NAMES[str(net)] for net in ordered.index[::-1]])
+    ax.set_ylim(-0.5, len(ordered) - 0.3)
+    ax.set_xlim(0, 1.04)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
+    ax.set_xlabel("pictures that keep their predicted object under a shift")
+    ax.set_title("Blurring before subsampling steadies an ordinary CNN")
+    return figure
+
+
+def describe_shift_consistency(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`shift_consistency`."""
+    parts = [f"{NAMES[net]} {100 * v:.0f} %" for net, v in zip(summary["architecture"], summary["value"], strict=True)]
+    return (
+        f"Share of pictures that keep their predicted object when shifted, nets trained everywhere: {'; '.join(parts)}."
+    )
+
+
+def labels_and_place(table: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """Place probe and place share by what the labels say, with the controls; mean over seeds with interval."""
+    trained = table[table["metric"].isin(["place_probe", "place_share"])]
+    trained = trained[trained["architecture"].isin(list(NAMES)) & (trained["architecture"] != "zero_pool_blur")]
+    untrained = controls.assign(
+        labels=controls["group"].str.split(" ").str[0].replace({"shuffled": "shuffled labels"}),
+        architecture=controls["group"]
+        .str.removeprefix("untrained ")
+        .where(controls["group"].str.startswith("untrained")),
+    )
+    untrained["architecture"] = untrained["architecture"].fillna("pixels")
+    both = pd.concat([trained, untrained], ignore_index=True)
+    return summarise(both, ["labels", "architecture", "metric"], "value")
+
+
+LABELLINGS = {
+    "object": "labels: the object, wherever it is",
+    "object_half": "labels: the object and its half",
+    "cell": "labels: the place itself (ceiling)",
+    "untrained": "untrained net",
+    "pixels": "raw pixels",
+    "shuffled labels": "pixels, shuffled places",
+}
+
+
+def labels_define_place(summary: pd.DataFrame) -> Figure:
+    """What a probe reads about place, and how much of the variance is place, by labelling."""
+    panels = {
+        "place_probe": ("Labels decide how well place can be read …", f"place probe, accuracy ({CELLS * CELLS} cells)"),
+        "place_share": ("… and how much of the features it fills", "share of the features' variance"),
+    }
+    present = [name for name in LABELLINGS if name in set(summary["labels"])]
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.6 * len(present) + 2.9), layout="constrained")
+    for ax, (metric, (title, label)) in zip(axes, panels.items(), strict=True):
+        rows = summary[summary["metric"] == metric]
+        shown = [name for name in present if name in set(rows["labels"])]
+        for y, labelling in enumerate(reversed(shown)):
+            _labelling_row(ax, y, rows[rows["labels"] == labelling])
+        ax.set_yticks(range(len(shown)), labels=[LABELLINGS[name] for name in reversed(shown)])
+        ax.set_ylim(-0.6, len(shown) - 0.4)
+        ax.set_xlim(0, 1.02)
+        ax.set_title(title)
+        ax.set_xlabel(label)
+    axes[0].axvline(PROBE_CHANCE, color=faint(), linestyle=":", linewidth=1)
+    axes[0].text(PROBE_CHANCE + 0.01, len(present) - 0.5, "chance", color=faint(), va="top")
+    nets = [net for net in NAMES if net in set(summary["architecture"])]
+    handles = [
+        plt.Line2D([], [], linestyle="", marker="o", color=PALETTE[COLOURS[net]], label=NAMES[net]) for net in nets
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _labelling_row(ax: Axes, y: int, rows: pd.DataFrame) -> None:
+    """One labelling: a dot per architecture, side by side in height."""
+    offsets = np.linspace(0.22, -0.22, len(rows)) if len(rows) > 1 else np.zeros(1)
+    for offset, (_, row) in zip(offsets, rows.iterrows(), strict=True):
+        colour = PALETTE[COLOURS[row["architecture"]]] if row["architecture"] in COLOURS else faint()
+        bars = errors(row.to_frame().T)
+        ax.errorbar(row["value"], y + offset, xerr=bars, color=colour, marker="o", markersize=6, capsize=2)
+
+
+def describe_labels_define_place(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`labels_define_place`."""
+    probe = summary[summary["metric"] == "place_probe"].groupby("labels", sort=False)["value"].mean()
+    parts = [f"{LABELLINGS[name]}: {100 * probe[name]:.0f} %" for name in LABELLINGS if name in probe]
+    return (
+        f"Accuracy of a linear probe for the object's place, mean over networks. {'; '.join(parts)}. Chance is "
+        f"{100 * PROBE_CHANCE:.0f} %. A second panel shows the share of the features' variance that comes from place."
+    )
+
+
+def informative_accuracy(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of the global and of the restricted invariance against how often objects are at home."""
+    return summarise(table, ["architecture", "at_home", "group"], "value")
+
+
+POOLINGS: Mapping[str, tuple[str, str]] = {
+    GLOBAL: ("ignores place everywhere", "green"),
+    RESTRICTED: ("knows the half", "orange"),
+}
+
+
+def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
+    """Accuracy where objects are at home, and where they have left it, against how often they are at home in training."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
+    titles = {
+        "same world": "Where place tells something, ignoring it costs accuracy …",
+        "moved": "… until the object turns up in the wrong half",
+    }
+    last = summary["at_home"].max()
+    for ax, (group, title) in zip(axes, titles.items(), strict=True):
+        ends = {}
+        for net, (name, colour) in POOLINGS.items():
+            line = summary[(summary["architecture"] == net) & (summary["group"] == group)].sort_values("at_home")
+            ax.errorbar(line["at_home"], line["value"], errors(line), color=PALETTE[colour], marker="o", capsize=3)
+            ends[name] = (float(line["value"].iloc[-1]), PALETTE[colour])
+        ax.axhline(1 / CLASSES, color=faint(), linestyle=":", linewidth=1)
+        ax.text(0.5, 1 / CLASSES + 0.015, "chance", ha="left", va="bottom", color=faint())
+        ax.set_ylim(0, 1.03)
+        ax.set_xlim(0.47, last + 0.62 * (last - 0.5))
+        end_labels(ax, last, ends, pad=8)
+        ax.set_title(title)
+        ax.set_ylabel("accuracy")
+    ticks = sorted(summary["at_home"].unique())
+    axes[1].set_xticks(ticks, labels=[f"{100 * tick:.0f} %" for tick in ticks])
+    axes[1].set_xlabel("objects at home in their half during training\n(50 %: place says nothing)")
+    return figure
+
+
+def describe_cost_of_global_invariance(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`cost_of_global_invariance`."""
+    rows = [
+        f"{POOLINGS[net][0]}, at home {100 * home:.0f} % of the time, {group}: {100 * value:.0f} %"
+        for net, home, group, value in summary[["architecture", "at_home", "group", "value"]].itertuples(index=False)
+    ]
+    return f"Accuracy by probability of being at home, for two nets. {'; '.join(rows)}."
+
+
+def paper_and_here(table: pd.DataFrame) -> pd.DataFrame:
+    """Kayhan & van Gemert's table: accuracy in percent, paper beside this run, one row per border."""
+    here = summarise(table, ["border", "test"], "value").set_index(["border", "test"])
+    rows = []
+    for border, published in PUBLISHED.items():
+        cells: dict[str, object] = {"border": border}
+        for test, paper in zip(("similar", "dissimilar"), published, strict=True):
+            mean = here.loc[(border, test)]
+            cells[f"{test}, paper"] = paper
+            cells[f"{test}, here"] = f"{mean['value']:.1f} ± {(mean['high'] - mean['low']) / 2:.1f}"
+        rows.append(cells)
+    return pd.DataFrame(rows)
