@@ -46,7 +46,7 @@ def sample_pictures(factors: pd.DataFrame) -> Figure:
         for name in factors.columns
     }
     images = scenes.canvas("cpu").render(Factors(**columns)).permute(0, 2, 3, 1).numpy()
-    figure, axes = plt.subplots(2, len(images) // 2, figsize=(WIDTH, WIDTH * 0.68), layout="constrained")
+    figure, axes = plt.subplots(2, len(images) // 2, figsize=(WIDTH, WIDTH * 0.35), layout="constrained")
     for ax, image in zip(axes.flat, images, strict=True):
         ax.imshow(image, interpolation="nearest")
         ax.set_xticks([])
@@ -90,7 +90,7 @@ def accuracy_by_place(maps: pd.DataFrame) -> Figure:
     if image is not None:
         bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.75, aspect=30, pad=0.015)
         bar.set_label("accuracy with the object centred here")
-        bar.set_ticks([0, CHANCE, 0.25, 0.5, 0.75, 1], labels=["0", "chance", "25 %", "50 %", "75 %", "100 %"])
+        bar.set_ticks([CHANCE, 0.25, 0.5, 0.75, 1], labels=["chance", "25 %", "50 %", "75 %", "100 %"])
         bar.outline.set_visible(False)
     figure.suptitle("Trained with the object …", x=0.02, ha="left", fontsize=9.5, fontweight="bold")
     return figure
@@ -144,17 +144,17 @@ def accuracy_by_height(profile: pd.DataFrame) -> Figure:
         }
         end_labels(ax, min(GRID), ends)
     axes[0].axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
-    axes[0].text(SIZE - 1, CHANCE + 0.015, "chance", ha="right", va="bottom", color=faint())
+    axes[0].text(SIZE - 1, CHANCE + 0.015, "chance", ha="left", va="bottom", color=faint())
     other = cosine[cosine["group"] == "other object"]["value"].mean()
     axes[1].axhline(other, color=faint(), linestyle=":", linewidth=1)
-    axes[1].text(SIZE - 1, other + 0.015, "another object", ha="right", va="bottom", color=faint())
-    axes[0].set_title("Accuracy falls where the object never was")
+    axes[1].text(SIZE - 1, other - 0.02, "another object", ha="left", va="top", color=faint())
+    axes[0].set_title("Nets that do not pool fail where the object never was …")
     axes[0].set(ylabel="accuracy", ylim=(0, 1.03))
-    axes[1].set_title("… and the features turn away")
+    axes[1].set_title("… and their features turn away")
     axes[1].set(ylabel="cosine with the same picture,\nobject low on the canvas", ylim=(-0.35, 1.05))
     axes[1].set_xlabel("height of the object")
     axes[1].set_xticks([0, MIDLINE, SIZE], labels=["top", "middle", "bottom"])
-    axes[0].text(SIZE * 0.75, 1.0, "trained here", ha="center", va="top", color=PALETTE["green"])
+    axes[1].text(SIZE * 0.75, 0.25, "trained here", ha="center", va="center", color=PALETTE["green"])
     axes[0].set_xlim(SIZE, -SIZE * 0.42)
     return figure
 

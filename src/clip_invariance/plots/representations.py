@@ -137,8 +137,8 @@ LABELLINGS = {
 def labels_define_place(summary: pd.DataFrame) -> Figure:
     """What a probe reads about place, and how much of the variance is place, by labelling."""
     panels = {
-        "place_probe": ("Labels decide how well place can be read …", f"place probe, accuracy ({CELLS * CELLS} cells)"),
-        "place_share": ("… and how much of the features it fills", "share of the features' variance"),
+        "place_probe": ("Place stays readable, whatever the labels say …", f"place probe, accuracy ({CELLS * CELLS} cells)"),
+        "place_share": ("… but labels decide how much room it takes", "share of the features' variance"),
     }
     present = [name for name in LABELLINGS if name in set(summary["labels"])]
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.6 * len(present) + 2.9), layout="constrained")
@@ -153,7 +153,7 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
         ax.set_title(title)
         ax.set_xlabel(label)
     axes[0].axvline(PROBE_CHANCE, color=faint(), linestyle=":", linewidth=1)
-    axes[0].text(PROBE_CHANCE + 0.01, len(present) - 0.5, "chance", color=faint(), va="top")
+    axes[0].text(PROBE_CHANCE + 0.01, -0.55, "chance", color=faint(), va="bottom")
     nets = [net for net in NAMES if net in set(summary["architecture"])]
     handles = [
         plt.Line2D([], [], linestyle="", marker="o", color=PALETTE[COLOURS[net]], label=NAMES[net]) for net in nets
