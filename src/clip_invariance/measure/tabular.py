@@ -138,10 +138,10 @@ def fit_scores(joint: Tensor, batch: int, direction: Direction = "both") -> Tens
     def closure() -> float:
         optimiser.zero_grad()
         loss = info_nce(scores, joint, batch, direction)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return scores.detach()
 
 
@@ -203,7 +203,7 @@ def fit_embeddings(joint: Tensor, width: int, batch: int, steps: int, seed: int,
         optimiser.zero_grad()
         image, text, scale = towers()
         loss = info_nce(scale * image @ text.T, joint, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     with torch.no_grad():
@@ -453,10 +453,10 @@ def linear_family_minima(images: Tensor, labels: Tensor, penalty: float = 0.01) 
         ) -> float:
             optimiser.zero_grad()
             loss = losses(weights)[objective]
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return float(loss.detach())
 
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)
         orbit, single = losses(weights.detach())
         results.append(Losses(float(orbit), float(single)))
     return results[0], results[1]

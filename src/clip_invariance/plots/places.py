@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from clip_invariance.experiments import scenes
@@ -28,6 +31,12 @@ COLOURS = dict(zip(NAMES, ("green", "blue", "sky", "orange", "pink", "red"), str
 SUPPORTS = {"one": "one place", "bottom": "lower half", "everywhere": "everywhere"}
 CHANCE = 1 / CLASSES
 HEAT = LinearSegmentedColormap.from_list("accuracy", ["#2b2350", "#3d5f9e", "#38a08c", "#b5cf5a", "#fbe76a"])
+
+
+def by_net(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each architecture, in the order in which they come."""
+    for net, group in rows.groupby("architecture", sort=False):
+        yield str(net), group
 
 
 def samples(n: int, seed: int) -> pd.DataFrame:
@@ -98,10 +107,9 @@ def accuracy_by_place(maps: pd.DataFrame) -> Figure:
 
 def describe_accuracy_by_place(maps: pd.DataFrame) -> str:
     """Alt text of :func:`accuracy_by_place`."""
-    means = maps.groupby(["architecture", "support"], sort=False)["value"].mean()
-    parts = [
-        f"{NAMES[net]} trained {SUPPORTS[support]}: {100 * value:.0f} %" for (net, support), value in means.items()
-    ]
+    means = maps.groupby(["architecture", "support"], sort=False)["value"].mean().reset_index()
+    columns = (means["architecture"], means["support"], means["value"])
+    parts = [f"{NAMES[n]} trained {SUPPORTS[s]}: {100 * value:.0f} %" for n, s, value in zip(*columns, strict=True)]
     return (
         "Heat maps of accuracy by the place of the object, one row per network and one column per set of training "
         f"places. Mean over all places: {'; '.join(parts)}. Chance is {100 * CHANCE:.0f} %."
@@ -111,11 +119,11 @@ def describe_accuracy_by_place(maps: pd.DataFrame) -> str:
 def _outline_training_places(ax: Axes, support: str) -> None:
     """A white frame around the places seen in training."""
     if support == "one":
-        corner, width, height = (ONE_PLACE[0] - 2, ONE_PLACE[1] - 2), 4.0, 4.0
+        corner, width, height = (ONE_PLACE[0] - 2.0, ONE_PLACE[1] - 2.0), 4.0, 4.0
     elif support == "bottom":
-        corner, width, height = (0, MIDLINE), SIZE, SIZE / 2
+        corner, width, height = (0.0, MIDLINE), float(SIZE), MIDLINE
     else:
-        corner, width, height = (0, 0), SIZE, SIZE
+        corner, width, height = (0.0, 0.0), float(SIZE), float(SIZE)
     ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=2, clip_on=True))
 
 
@@ -134,7 +142,7 @@ def accuracy_by_height(profile: pd.DataFrame) -> Figure:
     cosine = profile[profile["metric"] == "cosine"]
     for ax, rows in zip(axes, (accuracy, cosine[cosine["group"] == "same object"]), strict=True):
         ax.axvspan(MIDLINE, SIZE, color=PALETTE["green"], alpha=0.10, linewidth=0)
-        for net, line in rows.groupby("architecture", sort=False):
+        for net, line in by_net(rows):
             colour = PALETTE[COLOURS[net]]
             ax.plot(line["y"], line["value"], color=colour)
             ax.fill_between(line["y"], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
@@ -196,7 +204,7 @@ def objects_kept_below(summary: pd.DataFrame) -> Figure:
         ax.set_xlim(-0.4, 1.4)
         ax.set_ylim(0, 1.03)
     axes[0, 0].set_ylabel("accuracy")
-    handles = [plt.Line2D([], [], color=colour, marker="o", label=label) for colour, label in looks.values()]
+    handles = [Line2D([], [], color=colour, marker="o", label=label) for colour, label in looks.values()]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, title="objects", alignment="left")
     return figure
 
@@ -226,7 +234,7 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
     """Accuracy at new places against the number of training places."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
     ends = {}
-    for net, line in summary.groupby("architecture", sort=False):
+    for net, line in by_net(summary):
         ordered, colour = line.sort_values("places"), PALETTE[COLOURS[net]]
         ax.errorbar(
             ordered["places"], ordered["value"],
@@ -255,7 +263,7 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
 def describe_number_of_places(summary: pd.DataFrame) -> str:
     """Alt text of :func:`number_of_places`."""
     parts = []
-    for net, line in summary.groupby("architecture", sort=False):
+    for net, line in by_net(summary):
         ordered = line.sort_values("places")
         points = ", ".join(
             f"{100 * v:.0f} % from {n}" for n, v in zip(ordered["places"], ordered["value"], strict=True)

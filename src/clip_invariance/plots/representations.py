@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from clip_invariance.experiments.place_informative import GLOBAL, RESTRICTED
 from clip_invariance.experiments.place_support import CELLS
@@ -54,8 +55,8 @@ def shift_error(summary: pd.DataFrame) -> Figure:
     ax.set_xlabel("largest change of the features under a shift,\nas a share of the distance between classes")
     ax.set_title("Only the torus CNN ignores a shift", pad=30)
     handles = [
-        plt.Line2D([], [], linestyle="", marker="o", color=faint(), label="trained"),
-        plt.Line2D([], [], linestyle="", marker="o", mfc="none", mec=faint(), label="untrained"),
+        Line2D([], [], linestyle="", marker="o", color=faint(), label="trained"),
+        Line2D([], [], linestyle="", marker="o", mfc="none", mec=faint(), label="untrained"),
     ]
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.2, 0.0))
     return figure
@@ -137,7 +138,10 @@ LABELLINGS = {
 def labels_define_place(summary: pd.DataFrame) -> Figure:
     """What a probe reads about place, and how much of the variance is place, by labelling."""
     panels = {
-        "place_probe": ("Place stays readable, whatever the labels say …", f"place probe, accuracy ({CELLS * CELLS} cells)"),
+        "place_probe": (
+            "Place stays readable, whatever the labels say …",
+            f"place probe, accuracy ({CELLS * CELLS} cells)",
+        ),
         "place_share": ("… but labels decide how much room it takes", "share of the features' variance"),
     }
     present = [name for name in LABELLINGS if name in set(summary["labels"])]
@@ -155,9 +159,7 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
     axes[0].axvline(PROBE_CHANCE, color=faint(), linestyle=":", linewidth=1)
     axes[0].text(PROBE_CHANCE + 0.01, -0.55, "chance", color=faint(), va="bottom")
     nets = [net for net in NAMES if net in set(summary["architecture"])]
-    handles = [
-        plt.Line2D([], [], linestyle="", marker="o", color=PALETTE[COLOURS[net]], label=NAMES[net]) for net in nets
-    ]
+    handles = [Line2D([], [], linestyle="", marker="o", color=PALETTE[COLOURS[net]], label=NAMES[net]) for net in nets]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
@@ -230,12 +232,12 @@ def describe_cost_of_global_invariance(summary: pd.DataFrame) -> str:
 
 def paper_and_here(table: pd.DataFrame) -> pd.DataFrame:
     """Kayhan & van Gemert's table: accuracy in percent, paper beside this run, one row per border."""
-    here = summarise(table, ["border", "test"], "value").set_index(["border", "test"])
+    here = summarise(table, ["border", "test"], "value")
     rows = []
     for border, published in PUBLISHED.items():
         cells: dict[str, object] = {"border": border}
         for test, paper in zip(("similar", "dissimilar"), published, strict=True):
-            mean = here.loc[(border, test)]
+            mean = here[(here["border"] == border) & (here["test"] == test)].iloc[0]
             cells[f"{test}, paper"] = paper
             cells[f"{test}, here"] = f"{mean['value']:.1f} ± {(mean['high'] - mean['low']) / 2:.1f}"
         rows.append(cells)
