@@ -238,7 +238,7 @@ def paper_and_here(table: pd.DataFrame) -> pd.DataFrame:
         cells: dict[str, object] = {"border": border}
         for test, paper in zip(("similar", "dissimilar"), published, strict=True):
             mean = here[(here["border"] == border) & (here["test"] == test)].iloc[0]
-            cells[f"{test}, paper"] = paper
-            cells[f"{test}, here"] = f"{mean['value']:.1f} ± {(mean['high'] - mean['low']) / 2:.1f}"
+            cells[f"{test} (paper)"] = paper
+            cells[f"{test} (here)"] = f"{mean['value']:.1f} ± {(mean['high'] - mean['low']) / 2:.1f}"
         rows.append(cells)
     return pd.DataFrame(rows)

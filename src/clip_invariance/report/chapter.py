@@ -48,6 +48,7 @@ from clip_invariance.units import Unit
 #: Seeds of the smallest run that anyone would compare with the published one.
 RERUN_SEEDS = 3
 PNG_DPI = 144
+THEMES: tuple[Theme, Theme] = ("light", "dark")
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,9 @@ class Chapter:
         Raises:
             ReportError: if the name is taken or not a file name.
         """
-        light, png = _draw(draw, data, "light")
-        dark, _ = _draw(draw, data, "dark")
+        light, dark = (_draw(draw, data, theme, "svg") for theme in THEMES)
         self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
-        return Picture(title, alt, png)
+        return Picture(title, alt, _draw(draw, data, "light", "png"))
 
     def table(
         self,
@@ -318,15 +318,17 @@ class Chapter:
         }
 
 
-def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: Theme) -> tuple[bytes, bytes]:
-    """The figure as SVG (the same bytes for the same data) and as PNG on the page's colour."""
-    svg, png = io.BytesIO(), io.BytesIO()
+def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: Theme, suffix: str) -> bytes:
+    """The figure as "svg" (the same bytes for the same data) or as "png" on the page's colour."""
+    file = io.BytesIO()
     with style(theme) as ink:
-        figure = draw(data.copy())  # a copy: both themes must see what is saved
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=PNG_DPI, facecolor=ink.page)
+        figure = draw(data.copy())  # a copy: every drawing must see what is saved
+        if suffix == "svg":
+            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        else:
+            figure.savefig(file, format="png", dpi=PNG_DPI, facecolor=ink.page)
         plt.close(figure)
-    return svg.getvalue(), png.getvalue()
+    return file.getvalue()
 
 
 def _size_px(svg: bytes) -> tuple[int, int]:
