@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_invariance.report import provenance
 from clip_invariance.report.claims import evaluate, load_claims
 from clip_invariance.report.results import load_results, notebooks, read_run
 
@@ -18,6 +19,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", notebooks(PROJECT))
 def test_a_notebook_runs_and_decides_nothing_at_smoke(chapter: str) -> None:
+    (PROJECT / "_build" / "run" / "smoke" / ".partial" / f"{chapter}.inputs").unlink(missing_ok=True)  # run it afresh
+    before = provenance.now()
     command = [sys.executable, "-m", "clip_invariance.cli", "run", chapter, "--profile", "smoke"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -25,6 +28,7 @@ def test_a_notebook_runs_and_decides_nothing_at_smoke(chapter: str) -> None:
     folder = PROJECT / "_build" / "run" / "smoke" / "figures" / chapter
     run = read_run(folder)
     assert run.profile == "smoke"
+    assert run.started >= before
     assert run.figures
 
     claims = [claim for claim in load_claims() if claim.chapter == chapter and claim.conditions]

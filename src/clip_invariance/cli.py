@@ -324,3 +324,7 @@ def _failed(message: str, code: int, debug: bool) -> int:
     for line in message.splitlines():
         print(f"clip-invariance: {line}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

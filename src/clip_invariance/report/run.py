@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import threading
@@ -30,6 +31,7 @@ from clip_invariance.report import progress, provenance
 from clip_invariance.report.results import (
     NOTEBOOK,
     RunRecord,
+    check_files,
     notebooks,
     read_results,
     run_folder,
@@ -191,6 +193,13 @@ def _run_chapter(
     show: progress.Display,
 ) -> RunRecord:
     partial = run / ".partial" / chapter
+    inputs = partial.with_suffix(".inputs")
+    digest = _inputs(project, options, extra)
+    if inputs.is_file() and inputs.read_text() == digest:
+        with contextlib.suppress(ReportError):  # damaged or missing results are made again
+            results = read_results(run / "figures" / chapter)
+            check_files(results)
+            return results.run.model_copy(update={"reused": results.run.units})
     lines = partial.with_suffix(".progress.jsonl")
     shutil.rmtree(partial, ignore_errors=True)
     lines.unlink(missing_ok=True)
@@ -219,7 +228,21 @@ def _run_chapter(
     executed = run / "notebooks" / notebook.name
     swap_folder(partial, run / "figures" / chapter)
     write_bytes(executed, (run / "figures" / chapter / NOTEBOOK).read_bytes())
+    write_bytes(inputs, digest.encode())
     return record
+
+
+def _inputs(project: Path, options: Options, extra: Mapping[str, Any]) -> str:
+    """Digest of all that executing a notebook depends on; while it stays the same, the last execution is kept."""
+    digest = hashlib.sha256(
+        repr((options, extra, provenance.environment(project), provenance.commit(project))).encode()
+    )
+    for root, folders, files in os.walk(project):
+        folders[:] = sorted(name for name in folders if name not in ("_build", "book", "figures") and name[0] != ".")
+        for path in (Path(root, name) for name in sorted(files)):
+            if path.suffix in (".py", ".toml", ".ipynb"):
+                digest.update(f"{path}{sha256(path)}".encode())
+    return digest.hexdigest()
 
 
 def _seal(partial: Path, extra: Mapping[str, Any]) -> RunRecord:
