@@ -70,6 +70,21 @@ def test_run_leaves_complete_results(finished: Finished) -> None:
     assert list(table["seed"]) == [0, 0, 1, 1, 2, 2] * 2
 
 
+def test_a_second_run_executes_nothing_while_nothing_has_changed(finished: Finished) -> None:
+    project, _ = finished
+    record = figures(project) / "run.json"
+    written = record.stat().st_mtime_ns
+    again = run_cli(project, *RUN, "--jobs", "2", "--set", "rate=2")
+    assert again.returncode == 0, again.stderr
+    assert "6 units (6 reused)" in again.stderr
+    assert record.stat().st_mtime_ns == written
+
+    (figures(project) / "accuracy.csv").write_text("damaged")
+    assert run_cli(project, *RUN, "--jobs", "2", "--set", "rate=2").returncode == 0
+    assert record.stat().st_mtime_ns > written
+    check_files(read_results(figures(project)))
+
+
 def test_executed_notebook_shows_the_figure_and_hides_parameters(
     finished: Finished,
 ) -> None:
