@@ -63,6 +63,7 @@ class Claim(BaseModel):
     hypothesis: str = ""
     experiment: str = ""
     falsified_when: str = ""
+    remark: str = ""  # what a reader of the verdict should know, written after the run; it decides nothing
     cited_only: bool = False
     conditions: list[Condition] = Field(default=[], alias="condition")
 

@@ -475,6 +475,8 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
     main += element("p", "claim-measure", element("span", "claim-key", "Measured: "), claim.experiment)
     if row.reason and claim.conditions and row.verdict != "supported":
         main += element("p", "claim-reason", element("span", "claim-key", "Why: "), row.reason)
+    if claim.remark and row.verdict not in ("not yet measured", "cited only"):
+        main += element("p", "claim-reason", element("span", "claim-key", "Read with care: "), claim.remark)
     main += details_of(claim, row)
     where: list[nodes.Node | str] = [f"Essay: {claim.where}" if "companion" not in claim.where else claim.where]
     page = find_page(env, "book", claim.chapter)
