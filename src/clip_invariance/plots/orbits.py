@@ -1,0 +1,462 @@
+"""Figures of chapter 2: what averages over orbits, whole or sampled, do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from clip_invariance.experiments.orbit_training import NONE, WHOLE
+from clip_invariance.experiments.orbit_worlds import ARTWORK, DIGITS
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+
+FLOAT_ERROR = float(np.finfo(np.float32).eps)
+#: C07's threshold, and the smallest deviation that a log axis can show here.
+TOLERANCE, FLOOR = 1e-5, 1e-16
+CHANCE = 10.0
+WORLDS = {DIGITS: "digits", ARTWORK: "drawings"}
+WORLD_COLOURS = {DIGITS: PALETTE["blue"], ARTWORK: PALETTE["orange"]}
+OBJECTIVES = {
+    NONE: "as written",
+    "1": "one sample",
+    "2": "2 samples",
+    "4": "4 samples",
+    "8": "8 samples",
+    WHOLE: "the whole orbit",
+}
+OBJECTIVE_COLOURS = dict(
+    zip(OBJECTIVES, (PALETTE[c] for c in ("grey", "orange", "pink", "green", "sky", "blue")), strict=True)
+)
+
+
+def _band(ax: Axes, x: pd.Series, rows: pd.DataFrame, colour: str, style: str = "-", marker: str = "o") -> None:
+    """A line through the means, with its interval as a band."""
+    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
+    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+
+
+def _headline(figure: Figure, text: str) -> None:
+    """The figure's claim, flush with its left edge whatever the axes' labels take."""
+    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+
+
+def _powers(ax: Axes, values: Sequence[float]) -> None:
+    """A logarithmic x axis with ticks at the values measured and nowhere else."""
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(list(values), labels=[f"{value:,.0f}" for value in values])
+
+
+# ---------------------------------------------------------------- what an orbit is
+
+
+def orbit_pictures(pixels: pd.DataFrame) -> Figure:
+    """One row of small pictures per set of transforms."""
+    names = list(dict.fromkeys(pixels["set"]))
+    columns = pixels["element"].max() + 1
+    figure, axes = plt.subplots(
+        len(names), columns, figsize=(WIDTH, 4.4), gridspec_kw={"hspace": 0.42, "wspace": 0.06}, squeeze=False
+    )
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.87, bottom=0.02)
+    for row, name in enumerate(names):
+        for column in range(columns):
+            ax = axes[row, column]
+            ax.set_axis_off()
+            cells = pixels[(pixels["set"] == name) & (pixels["element"] == column)]
+            if len(cells):
+                image = cells.pivot(index="row", columns="column", values="value").to_numpy()
+                ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        is_closed = bool(pixels.loc[pixels["set"] == name, "closed"].iloc[0])
+        closed = "closed: an orbit" if is_closed else "not closed: no orbit"
+        axes[row, 0].set_title(f"{name} ({closed})", loc="left", pad=4, fontweight="normal")
+    _headline(figure, "Only a set without loose ends has orbits")
+    return figure
+
+
+# ---------------------------------------------------------------- C07
+
+
+EXACT_NAMES = {
+    "torus shifts, double precision": "torus shifts, double precision",
+    "torus shifts": "torus shifts",
+    "quarter turns": "quarter turns",
+    "torus shifts and quarter turns": "shifts and turns together",
+    "frame of torus shifts": "frame of torus shifts",
+    "twelve rotations, interpolated": "twelve rotations, interpolated",
+    "shifts, zeros moving in": "shifts that lose pixels",
+    "crops": "crops",
+}
+
+
+def exactness(table: pd.DataFrame) -> Figure:
+    """Largest deviation of averages over whole sets, log scale, one line per set."""
+    names = [name for name in EXACT_NAMES if name in set(table["group"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(names) + 1.6), layout="constrained")
+    for y, name in enumerate(reversed(names)):
+        rows = table[table["group"] == name]
+        for world, value in zip(rows["world"], rows["value"], strict=True):
+            up = 0.12 if world == DIGITS else -0.12
+            ax.plot(max(value, FLOOR), y + up, "o", color=WORLD_COLOURS[world], markersize=7)
+    ax.axvline(TOLERANCE, color=faint(), linestyle=":", linewidth=1)
+    ax.text(TOLERANCE, len(names) - 0.35, "the claim's\nlimit", ha="center", va="bottom", color=faint(), fontsize=8.5)
+    ax.text(1.0, len(names) - 0.35, "distance\nbetween classes", ha="center", va="bottom", color=faint(), fontsize=8.5)
+    ax.axvline(1.0, color=faint(), linestyle=":", linewidth=1)
+    ax.set_xscale("log")
+    ax.set_xlim(FLOOR / 3, 60)
+    ax.set_ylim(-0.6, len(names) - 0.35)
+    ax.set_yticks(range(len(names)), labels=[EXACT_NAMES[name] for name in reversed(names)])
+    ax.set_xlabel("largest change of the averaged answer when the picture moves,\nin distances between classes")
+    _headline(figure, "An average is invariant exactly if its set is closed")
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=WORLD_COLOURS[world], label=name)
+        for world, name in WORLDS.items()
+    ]
+    ax.legend(handles=handles, loc="lower left")
+    return figure
+
+
+def describe_exactness(table: pd.DataFrame) -> str:
+    """Alt text of :func:`exactness`."""
+    rows = table[table["world"] == DIGITS]
+    parts = [f"{EXACT_NAMES[name]} {value:.0e}" for name, value in zip(rows["group"], rows["value"], strict=True)]
+    return (
+        "Largest change of the averaged answer when a digit is moved by an element of the set, in distances between "
+        f"classes, on a log scale: {'; '.join(parts)}. The claim's limit is {TOLERANCE:.0e}. Drawings are alike."
+    )
+
+
+# ---------------------------------------------------------------- C08
+
+
+def deviation_by_samples(table: pd.DataFrame) -> Figure:
+    """Deviation against K, both axes logarithmic; with and without replacement."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, sharey=True, layout="constrained")
+    for ax, (world, name) in zip(axes, WORLDS.items(), strict=True):
+        rows = table[table["world"] == world]
+        colour = WORLD_COLOURS[world]
+        repeated, single = (rows[rows["replacement"].astype(bool) == kind] for kind in (True, False))
+        ks = repeated["k"].to_numpy(dtype=float)
+        ax.plot(ks, 1.35 * repeated["value"].iloc[0] * ks**-0.5, color=faint(), linestyle=":", linewidth=1.2)
+        ax.annotate("slope −1/2", (ks[3], 1.35 * repeated["value"].iloc[0] * ks[3] ** -0.5), (4, 3),
+                    textcoords="offset points", color=faint(), fontsize=8.5)  # fmt: skip
+        _band(ax, repeated["k"], repeated, colour)
+        ax.plot(single["k"], single["value"], "--", color=colour, marker="o", markersize=4, mfc="none")
+        ax.annotate("with\nreplacement", (ks[-1], repeated["value"].iloc[-1]), (6, 0), textcoords="offset points",
+                    color=colour, va="center", annotation_clip=False)  # fmt: skip
+        ax.annotate("without", (single["k"].iloc[-1], single["value"].iloc[-1]), (2, -6), textcoords="offset points",
+                    ha="right", va="top", color=colour)  # fmt: skip
+        ax.set_yscale("log")
+        ax.set_title(name, fontweight="normal")
+        ax.set_ylabel("distance of two answers, %")
+        ax.yaxis.set_minor_locator(NullLocator())
+        ticks = [2, 5, 10, 20, 50, 100]
+        ax.set_yticks(ticks, labels=[str(tick) for tick in ticks])
+    lowest, highest = table["value"].min(), table["value"].max()
+    axes[0].set_ylim(lowest / 1.7, highest * 1.8)
+    _powers(axes[1], sorted(table["k"].unique()))
+    axes[1].set_xlabel("samples K of the 64 shifts")
+    _headline(figure, "Four times the samples, half the error")
+    return figure
+
+
+def describe_deviation_by_samples(table: pd.DataFrame) -> str:
+    """Alt text of :func:`deviation_by_samples`."""
+    parts = []
+    for world, name in WORLDS.items():
+        rows = table[(table["world"] == world) & table["replacement"].astype(bool)].sort_values("k")
+        first, last = rows.iloc[0], rows.iloc[-1]
+        parts.append(
+            f"{name} {first['value']:.0f} % at K = {first['k']:.0f}, {last['value']:.1f} % at K = {last['k']:.0f}"
+        )
+    return (
+        "Distance between two sampled answers to the same picture, in percent of the distance between classes, against "
+        f"the number of samples, both axes logarithmic. With replacement: {'; '.join(parts)}, along a line of slope "
+        "minus one half. Without replacement the line bends down and would reach zero at K = 64."
+    )
+
+
+# ---------------------------------------------------------------- C09
+
+
+def gap_by_samples(table: pd.DataFrame) -> Figure:
+    """Sampled minus orbit loss against K for both heads, with the second-order prediction for the linear one."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, layout="constrained")
+    titles = {"linear": "average before the last, linear layer", "deep": "average one layer earlier"}
+    for ax, (cut, title) in zip(axes, titles.items(), strict=True):
+        rows = table[table["group"] == cut]
+        measured, predicted = (rows[rows["metric"] == name] for name in ("loss", "predicted_loss"))
+        _band(ax, measured["k"], measured, PALETTE["blue"] if cut == "linear" else PALETTE["red"])
+        ax.axhline(0, color=faint(), linestyle="--", linewidth=1.2)
+        ax.annotate("loss of the whole orbit", (1, 0), (1, -4 if cut == "linear" else 4), textcoords="offset points",
+                    va="top" if cut == "linear" else "bottom", color=faint())  # fmt: skip
+        if len(predicted):
+            ax.plot(predicted["k"], predicted["value"], "x", color=PALETTE["orange"], markersize=7, markeredgewidth=1.8)
+            spot = predicted.iloc[1]
+            ax.annotate("× predicted from the curvature", (spot["k"], spot["value"]), (10, 8),
+                        textcoords="offset points", color=PALETTE["orange"])  # fmt: skip
+        ax.set_title(title, fontweight="normal")
+        ax.set_ylabel("sampled minus orbit loss, nats")
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
+    _powers(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
+    axes[1].set_xlabel("samples K of the 64 shifts, with replacement")
+    _headline(figure, "An upper bound with a linear head, and not with a deep one")
+    return figure
+
+
+def describe_gap_by_samples(table: pd.DataFrame) -> str:
+    """Alt text of :func:`gap_by_samples`."""
+    parts = []
+    for cut, name in (("linear", "before a linear head"), ("deep", "one layer earlier")):
+        gaps = table[(table["group"] == cut) & (table["metric"] == "loss")].sort_values("k")["value"]
+        parts.append(f"averaging {name}, it is {gaps.iloc[0]:.3f} with one sample and {gaps.iloc[-1]:.3f} with 64")
+    return f"Two panels, sampled loss minus orbit loss in nats against the number of samples: {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- C10
+
+
+def orbit_loss_by_training(table: pd.DataFrame) -> Figure:
+    """Orbit loss reached against gradient steps and against passes through the net, one line per objective."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.2), sharey=True, layout="constrained")
+    objectives = [name for name in OBJECTIVES if name in set(table["objective"])]
+    columns = {"steps": "gradient steps", "passes": "pictures put through the net in training"}
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        for objective in objectives:
+            rows = table[table["objective"] == objective].sort_values(column)
+            _band(ax, rows[column], rows, OBJECTIVE_COLOURS[objective])
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ticks = sorted(table["steps"].unique()) if column == "steps" else [1e4, 1e5, 1e6]
+        ax.set_xticks(ticks, labels=[f"{tick:,.0f}" for tick in ticks])
+        ax.set(xlabel=label, ylabel="orbit loss, nats", ylim=(0, 1.12 * table["value"].max()))
+    axes[0].set_title("Equal steps: the more samples, the better")
+    axes[1].set_title("Equal compute: the fewer samples, the better")
+    handles = [
+        Line2D([], [], marker="o", markersize=4, color=OBJECTIVE_COLOURS[name], label=f"trained on {OBJECTIVES[name]}")
+        for name in objectives[::-1]
+    ]
+    axes[0].legend(handles=handles[::-1], loc="upper right")
+    return figure
+
+
+def describe_orbit_loss_by_training(table: pd.DataFrame) -> str:
+    """Alt text of :func:`orbit_loss_by_training`."""
+    last = table[table["steps"] == table["steps"].max()]
+    parts = [f"{OBJECTIVES[name]} {value:.3f}" for name, value in zip(last["objective"], last["value"], strict=True)]
+    first = table[(table["objective"] == WHOLE)].sort_values("steps").iloc[0]
+    return (
+        "Orbit loss on training pictures against gradient steps and against compute, by training objective. After "
+        f"{last['steps'].iloc[0]:,} steps, in nats: {'; '.join(parts)}. The whole orbit with as much compute as one sample "
+        f"then had: {first['value']:.2f}."
+    )
+
+
+def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
+    """Orbit loss reached by training on one sample and on the whole orbit, by width."""
+    widths = sorted(table["width"].unique())
+    place = {width: position for position, width in enumerate(widths)}
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+    for objective in ("1", WHOLE):
+        rows = table[table["objective"] == objective]
+        colour = OBJECTIVE_COLOURS[objective]
+        nets, linear = rows[rows["width"] > 0], rows[rows["width"] == 0]
+        _band(ax, nets["width"].map(place), nets, colour)
+        marker = "o" if objective == "1" else "x"
+        ax.plot(linear["width"].map(place), linear["value"], marker, color=colour, markersize=8, markeredgewidth=1.8)
+        spot = nets.iloc[0]
+        ax.annotate(f"trained on {OBJECTIVES[objective]}", (place[spot["width"]], spot["value"]), (8, 2),
+                    textcoords="offset points", color=colour, va="bottom")  # fmt: skip
+    ax.set_xticks(range(len(widths)), labels=["linear\nmodel" if width == 0 else f"{width}" for width in widths])
+    ax.set_xlabel("units per hidden layer")
+    ax.set_ylabel("orbit loss reached, nats")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(-0.4, len(widths) - 0.4)
+    ax.set_title("The guarantee holds where a net can average itself")
+    return figure
+
+
+def describe_orbit_loss_by_width(table: pd.DataFrame) -> str:
+    """Alt text of :func:`orbit_loss_by_width`."""
+    by = table.pivot(index="width", columns="objective", values="value")
+    parts = [
+        f"{'linear model' if width == 0 else f'width {width}'} {row['1']:.2f} and {row[WHOLE]:.2f}"
+        for width, row in by.iterrows()
+    ]
+    return (
+        "Orbit loss on training pictures reached by training on one sample and on the whole orbit, in nats: "
+        f"{'; '.join(parts)}."
+    )
+
+
+# ---------------------------------------------------------------- C11
+
+
+def orbit_variance(table: pd.DataFrame) -> Figure:
+    """Share of the output's variance that place causes, with and without augmentation, on familiar and strange pictures."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
+    groups = {"turned": "digits on their side,\nnever shown in training", "test": "digits by other writers"}
+    for y, group in enumerate(groups):
+        for objective in (NONE, "1"):
+            row = table[(table["group"] == group) & (table["objective"] == objective)].iloc[0]
+            colour = OBJECTIVE_COLOURS[objective] if objective == "1" else faint()
+            error = np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
+            ax.errorbar(row["value"], y, xerr=error, fmt="o", color=colour, markersize=8, capsize=3)
+            text = "trained as written" if objective == NONE else "trained with shifts"
+            side = (0, 9)
+            if y == 1:
+                ax.annotate(text, (row["value"], y), side, textcoords="offset points", color=colour,
+                            ha="center" if objective == "1" else "right", va="bottom")  # fmt: skip
+    ax.set_yticks(range(len(groups)), labels=list(groups.values()))
+    ax.set_ylim(-0.5, 1.6)
+    ax.set_xlim(0, 103)
+    ax.set_xlabel("share of the output's variance caused by place, %\n(0: invariant, 100: nothing but place)")
+    _headline(figure, "Augmentation builds in an invariance, mostly for familiar pictures")
+    return figure
+
+
+def describe_orbit_variance(table: pd.DataFrame) -> str:
+    """Alt text of :func:`orbit_variance`."""
+    share = table.set_index(["objective", "group"])["value"]
+    return (
+        "Share of the output's variance that place causes. Digits by other writers: "
+        f"{share[NONE, 'test']:.0f} % trained as written, {share['1', 'test']:.0f} % trained with random shifts. Digits on "
+        f"their side: {share[NONE, 'turned']:.0f} % and {share['1', 'turned']:.0f} %."
+    )
+
+
+# ---------------------------------------------------------------- use
+
+
+def test_time_averaging(table: pd.DataFrame) -> Figure:
+    """Test accuracy against the number of places averaged over, one line per training objective."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    _powers(ax, sorted(table["k"].unique()))
+    ends = {}
+    for objective in [name for name in OBJECTIVES if name in set(table["objective"])]:
+        rows = table[table["objective"] == objective].sort_values("k")
+        colour = faint() if objective == NONE else OBJECTIVE_COLOURS[objective]
+        _band(ax, rows["k"], rows, colour)
+        ends[OBJECTIVES[objective]] = (rows["value"].iloc[-1], colour)
+    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    ax.text(1, CHANCE - 1, "chance", va="top", color=faint(), fontsize=8.5)
+    ax.set_ylim(0, 118)
+    ax.set_yticks(range(0, 101, 20))
+    end_labels(ax, table["k"].max(), ends)
+    ax.set_ylabel("accuracy on shifted test digits, %")
+    ax.set_xlabel("places averaged over at test time, of 16")
+    _headline(figure, "Trained on the whole orbit, a net needs the whole orbit")
+    ax.annotate("trained on", (table["k"].max(), 118), (4, 0), textcoords="offset points", va="top", color=faint(),
+                fontsize=8.5, annotation_clip=False)  # fmt: skip
+    return figure
+
+
+def describe_test_time_averaging(table: pd.DataFrame) -> str:
+    """Alt text of :func:`test_time_averaging`."""
+    by = table.pivot(index="objective", columns="k", values="value")
+    parts = [f"{OBJECTIVES[str(name)]}: {row.iloc[0]:.0f} % to {row.iloc[-1]:.0f} %" for name, row in by.iterrows()]
+    return (
+        "Accuracy on shifted test digits when answering from one place and from all 16, by what the net was trained on: "
+        f"{'; '.join(parts)}. Chance is {CHANCE:.0f} %."
+    )
+
+
+METHOD_COLOURS = {
+    "torus net": PALETTE["green"],
+    "feature averaging": PALETTE["blue"],
+    "augmentation, averaged at test": PALETTE["pink"],
+    "augmentation": PALETTE["orange"],
+    "neither": PALETTE["grey"],
+}
+
+
+def accuracy_by_training_set(table: pd.DataFrame) -> Figure:
+    """Test accuracy against training-set size, one line per method."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    sizes = sorted(table["images"].unique())
+    _powers(ax, sizes)
+    for method, colour in METHOD_COLOURS.items():
+        rows = table[table["method"] == method].sort_values("images")
+        _band(ax, rows["images"], rows, colour)
+    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    ax.text(sizes[0], CHANCE - 1, "chance", va="top", color=faint(), fontsize=8.5)
+    ax.set_ylim(0, 100)
+    handles = [
+        Line2D([], [], marker="o", markersize=4, color=colour, label=method)
+        for method, colour in METHOD_COLOURS.items()
+    ]
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.18))
+    ax.set_ylabel("accuracy on shifted test digits, %")
+    ax.set_xlabel("training digits")
+    _headline(figure, "Averaging in training and averaging at test come to nearly the same")
+    return figure
+
+
+def describe_accuracy_by_training_set(table: pd.DataFrame) -> str:
+    """Alt text of :func:`accuracy_by_training_set`."""
+    sizes = sorted(table["images"].unique())
+    by = table.pivot(index="method", columns="images", values="value")
+    parts = [f"{name} {by.loc[name, sizes[0]]:.0f} % and {by.loc[name, sizes[-1]]:.0f} %" for name in METHOD_COLOURS]
+    return (
+        f"Accuracy on shifted test digits after training on {sizes[0]} and on {sizes[-1]:,} digits: {'; '.join(parts)}. "
+        f"Chance is {CHANCE:.0f} %."
+    )
+
+
+#: Where a method's label stands, in points from its mark.
+OFFSETS = {"frame": (2, 8), "whole orbit": (-6, 8), "torus net": (-6, 8)}
+
+
+def cost_of_invariance(table: pd.DataFrame) -> Figure:
+    """Time per picture against invariance error, both logarithmic; accuracy beside each point."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+    floor = 1e-7
+    sampled = table[table["method"].str.endswith("samples") | table["method"].isin(["augmentation"])]
+    ax.plot(sampled["microseconds"], sampled["error"], color=PALETTE["orange"], linewidth=1.2)
+    colours = {
+        "no augmentation": faint(),
+        "whole orbit": PALETTE["blue"],
+        "frame": PALETTE["pink"],
+        "torus net": PALETTE["green"],
+    }
+    for _, row in table.iterrows():
+        colour = colours.get(row["method"], PALETTE["orange"])
+        y = max(row["error"], floor)
+        ax.plot(row["microseconds"], y, "o", color=colour, markersize=7)
+        above = row["error"] > 1e-3
+        name = row["method"] if row["k"] == 1 or row["k"] == table["k"].max() else f"{row['k']:.0f}"
+        if name in ("2", "4", "8", "16"):
+            continue
+        label = {"32": "32 samples"}.get(name, name)
+        ax.annotate(f"{label}\n{row['accuracy']:.0f} % right", (row["microseconds"], y),
+                    OFFSETS.get(row["method"], (6, -4)), textcoords="offset points", color=colour, fontsize=8.5,
+                    va="top" if above else "bottom", ha="right" if row["method"] == "frame" else "left")  # fmt: skip
+    ax.axhline(100, color=faint(), linestyle=":", linewidth=1)
+    ax.text(0.99, 100, "distance between classes", transform=ax.get_yaxis_transform(), ha="right", va="bottom",
+            color=faint(), fontsize=8.5)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylim(floor / 4, 1e4)
+    ax.yaxis.set_minor_locator(NullLocator())
+    ticks = {floor: "0", 1e-5: "0.00001", 1e-3: "0.001", 0.1: "0.1", 10: "10", 1000: "1000"}
+    ax.set_yticks(list(ticks), labels=list(ticks.values()))
+    ax.set_xlim(right=table["microseconds"].max() * 3)
+    ax.set_xlabel("processor time per picture, microseconds")
+    ax.set_ylabel("change of the answer under a shift,\n% of the distance between classes")
+    _headline(figure, "Sampling buys invariance slowly; structure buys all of it")
+    return figure
+
+
+def describe_cost_of_invariance(table: pd.DataFrame) -> str:
+    """Alt text of :func:`cost_of_invariance`."""
+    parts = [
+        f"{row['method']} {row['microseconds']:.0f} microseconds, change {row['error']:.2g} %, {row['accuracy']:.0f} % right"
+        for _, row in table.iterrows()
+    ]
+    return f"Processor time per picture against the change of the answer under a random shift: {'; '.join(parts)}."
