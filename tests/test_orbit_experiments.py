@@ -148,6 +148,13 @@ def test_the_decided_comparisons_have_equal_steps_and_equal_compute() -> None:
         shortest, *_, longest = orbit_training.BUDGETS[name]
         assert longest == orbit_training.GROUP_SIZE * shortest
         assert orbit_training.BUDGETS[name] == orbit_training.BUDGETS["quick"]
+        assert all(steps > longest for steps in orbit_training.LONG[name])
+
+
+def test_longer_trainings_decide_nothing() -> None:
+    arm = {"net": "8", "objective": "1", "images": 1157, "metric": "orbit_loss", "group": "train", "seed": 0}
+    table = pd.DataFrame([arm | {"steps": 2000, "value": 1.0}, arm | {"steps": 8000, "value": 0.5}])
+    assert orbit_averaging.trained(table, "orbit_loss", "train", "1", "8").tolist() == [1.0]
 
 
 def test_every_figure_draws_and_describes_itself(tables: dict[str, pd.DataFrame]) -> None:

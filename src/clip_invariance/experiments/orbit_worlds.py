@@ -38,7 +38,7 @@ def pictures(world: str, split: str, count: int, seed: int, device: str) -> tupl
 
     Args:
         world: "digits" or "artwork".
-        split: "train" or "test": other writers; other sizes, turns and backgrounds.
+        split: "train" or "test": digits from other forms; drawings in other sizes, turns and backgrounds.
         count: how many, at most all; a random choice that depends on the seed.
         seed: any whole number.
         device: "cpu" or "cuda".

@@ -259,20 +259,32 @@ def describe_orbit_loss_by_training(table: pd.DataFrame) -> str:
 
 
 def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
-    """Orbit loss reached by training on one sample and on the whole orbit, by width."""
+    """Orbit loss reached by training on one sample and on the whole orbit, by width; open marks after longer training."""
     widths = sorted(table["width"].unique())
     place = {width: position for position, width in enumerate(widths)}
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-    for objective in ("1", WHOLE):
+    usual = table["steps"].min()
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    for objective, marker in (("1", "o"), (WHOLE, "s")):
         rows = table[table["objective"] == objective]
         colour = OBJECTIVE_COLOURS[objective]
-        nets, linear = rows[rows["width"] > 0], rows[rows["width"] == 0]
-        _band(ax, nets["width"].map(place), nets, colour)
-        marker = "o" if objective == "1" else "x"
-        ax.plot(linear["width"].map(place), linear["value"], marker, color=colour, markersize=8, markeredgewidth=1.8)
-        spot = nets.iloc[0]
-        ax.annotate(f"trained on {OBJECTIVES[objective]}", (place[spot["width"]], spot["value"]), (8, 2),
-                    textcoords="offset points", color=colour, va="bottom")  # fmt: skip
+        now, longer = rows[rows["steps"] == usual], rows[rows["steps"] > usual]
+        nets, linear = now[now["width"] > 0], now[now["width"] == 0]
+        _band(ax, nets["width"].map(place), nets, colour, marker=marker)
+        ax.plot(linear["width"].map(place), linear["value"], marker, color=colour, markersize=4 if marker == "s" else 8)
+        for _, row in longer.iterrows():
+            error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+            ax.errorbar(place[row["width"]] + 0.12, row["value"], yerr=error, fmt=marker, color=colour, mfc="none",
+                        markersize=7, capsize=3)  # fmt: skip
+    handles = [
+        Line2D(
+            [], [], marker=marker, markersize=5, color=OBJECTIVE_COLOURS[name], label=f"trained on {OBJECTIVES[name]}"
+        )
+        for name, marker in (("1", "o"), (WHOLE, "s"))
+    ]
+    if table["steps"].max() > usual:
+        note = f"{table['steps'].max() / usual:.0f} times as many steps"
+        handles.append(Line2D([], [], linestyle="", marker="o", markersize=7, mfc="none", mec=faint(), label=note))
+    ax.legend(handles=handles, loc="upper right")
     ax.set_xticks(range(len(widths)), labels=["linear\nmodel" if width == 0 else f"{width}" for width in widths])
     ax.set_xlabel("units per hidden layer")
     ax.set_ylabel("orbit loss reached, nats")
@@ -284,15 +296,15 @@ def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
 
 def describe_orbit_loss_by_width(table: pd.DataFrame) -> str:
     """Alt text of :func:`orbit_loss_by_width`."""
-    by = table.pivot(index="width", columns="objective", values="value")
-    parts = [
-        f"{'linear model' if width == 0 else f'width {width}'} {row['1']:.2f} and {row[WHOLE]:.2f}"
-        for width, row in by.iterrows()
-    ]
-    return (
-        "Orbit loss on training pictures reached by training on one sample and on the whole orbit, in nats: "
-        f"{'; '.join(parts)}."
-    )
+    parts = []
+    for steps, rows in table.groupby("steps"):
+        by = rows.pivot(index="width", columns="objective", values="value")
+        losses = [
+            f"{'linear model' if width == 0 else f'width {width}'} {row['1']:.2f} and {row[WHOLE]:.2f}"
+            for width, row in by.iterrows()
+        ]
+        parts.append(f"after {steps:,} steps, {'; '.join(losses)}")
+    return f"Orbit loss in nats reached by training on one sample and on the whole orbit: {'. '.join(parts)}."
 
 
 # ---------------------------------------------------------------- C11
@@ -301,7 +313,7 @@ def describe_orbit_loss_by_width(table: pd.DataFrame) -> str:
 def orbit_variance(table: pd.DataFrame) -> Figure:
     """Share of the output's variance that place causes, with and without augmentation, on familiar and strange pictures."""
     figure, ax = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
-    groups = {"turned": "digits on their side,\nnever shown in training", "test": "digits by other writers"}
+    groups = {"turned": "digits on their side,\nnever shown in training", "test": "new digits"}
     for y, group in enumerate(groups):
         for objective in (NONE, "1"):
             row = table[(table["group"] == group) & (table["objective"] == objective)].iloc[0]
@@ -312,7 +324,7 @@ def orbit_variance(table: pd.DataFrame) -> Figure:
             side = (0, 9)
             if y == 1:
                 ax.annotate(text, (row["value"], y), side, textcoords="offset points", color=colour,
-                            ha="center" if objective == "1" else "right", va="bottom")  # fmt: skip
+                            ha="left" if objective == "1" else "right", va="bottom")  # fmt: skip
     ax.set_yticks(range(len(groups)), labels=list(groups.values()))
     ax.set_ylim(-0.5, 1.6)
     ax.set_xlim(0, 103)
@@ -325,7 +337,7 @@ def describe_orbit_variance(table: pd.DataFrame) -> str:
     """Alt text of :func:`orbit_variance`."""
     share = table.set_index(["objective", "group"])["value"]
     return (
-        "Share of the output's variance that place causes. Digits by other writers: "
+        "Share of the output's variance that place causes. New digits: "
         f"{share[NONE, 'test']:.0f} % trained as written, {share['1', 'test']:.0f} % trained with random shifts. Digits on "
         f"their side: {share[NONE, 'turned']:.0f} % and {share['1', 'turned']:.0f} %."
     )
