@@ -66,11 +66,11 @@ def bound_table(sampling: pd.DataFrame) -> pd.DataFrame:
     shown = shown.iloc[np.lexsort((order[0], shown["world"] != DIGITS, order[1]))]
     return pd.DataFrame(
         {
-            "head after the average": shown["group"],
-            "world": shown["world"],
+            "after the average": shown["group"].map({"linear": "linear layer", "deep": "one more layer"}),
+            "pictures": shown["world"].map({DIGITS: "digits", ARTWORK: "drawings"}),
             "training": shown["training"],
-            "bound broken, % of pictures": shown["value"].round(1),
-            "worst gap, nats": np.where(shown["worst"] < 0, shown["worst"].round(3), 0.0),
+            "bound broken (% of pictures)": shown["value"].round(1),
+            "worst gap (nats)": np.where(shown["worst"] < 0, shown["worst"].round(3), 0.0),
         }
     ).reset_index(drop=True)
 
