@@ -79,6 +79,13 @@ def orbit_pictures(pixels: pd.DataFrame) -> Figure:
     return figure
 
 
+def describe_orbit_pictures(pixels: pd.DataFrame) -> str:
+    """Alt text of :func:`orbit_pictures`."""
+    closed = pixels.groupby("set", sort=False)["closed"].first()
+    rows = [f"{name} ({'closed' if is_closed else 'not closed'})" for name, is_closed in closed.items()]
+    return f"One handwritten digit of 8 by 8 pixels under four sets of transforms, one row each: {', '.join(rows)}."
+
+
 # ---------------------------------------------------------------- C07
 
 
