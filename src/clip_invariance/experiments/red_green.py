@@ -38,7 +38,7 @@ BORDERS: dict[str, tuple[int, Literal["zeros", "circular"]]] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """The paper trains 50 epochs of 10 batches of 200. The quick profile takes 300 steps of 20 instead of 500 of 200."""
+    """The paper trains 50 epochs of 10 batches of 200. The quick profile takes 200 steps of 20 instead of 500 of 200."""
 
     images: int
     epochs: int
@@ -48,7 +48,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(images=40, epochs=1, batch=20, patience=8),
-    "quick": Scale(images=2000, epochs=3, batch=20, patience=8),
+    "quick": Scale(images=2000, epochs=2, batch=20, patience=8),
     "standard": Scale(images=2000, epochs=50, batch=200, patience=8),
     "full": Scale(images=2000, epochs=50, batch=200, patience=8),
 }
