@@ -139,7 +139,7 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
     """What a probe reads about place, and how much of the variance is place, by labelling."""
     panels = {
         "place_probe": (
-            "Place stays readable, whatever the labels say …",
+            "Where place was readable, it stays so …",
             f"place probe, accuracy ({CELLS * CELLS} cells)",
         ),
         "place_share": ("… but labels decide how much room it takes", "share of the features' variance"),

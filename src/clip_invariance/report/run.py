@@ -333,11 +333,13 @@ def _kill(process: psutil.Process) -> None:
 
 
 def _tidy_notebook(path: Path) -> None:
-    """Hide the injected parameters on the page, and drop papermill's notes, which hold this machine's paths."""
+    """Hide the injected parameters on the page; drop papermill's notes and libraries' warnings, which name local paths."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
         if not cell.metadata.get("tags", True):
