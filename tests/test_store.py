@@ -44,7 +44,8 @@ def store(project: Path) -> Store:
 
 
 def run(units: list[Unit], store: Store, jobs: int = 1, notes: Notes | None = None) -> tuple[list[Entry], int]:
-    return run_units(units, store, ENVIRONMENT, jobs, notes or Notes())
+    entries, _, reused = run_units(units, store, ENVIRONMENT, jobs, notes or Notes())
+    return entries, reused
 
 
 def calls(project: Path) -> list[str]:
@@ -123,6 +124,33 @@ def test_damaged_entry_is_noted_and_computed_again(project: Path, units: list[Un
     assert len(notes.notes) == 1
     assert "damaged" in notes.notes[0]
     assert "\n" not in notes.notes[0]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_needed_unit_runs_once_and_before_those_that_need_it(
+    project: Path, experiment: Any, units: list[Unit], store: Store, jobs: int
+) -> None:
+    first = units[0]
+    both = [Unit(experiment.twice, {"plus": plus}, needs={"first": first}) for plus in (0, 1)]
+    entries, needed, reused = run_units(both, store, ENVIRONMENT, jobs, Notes())
+    (before,) = needed
+    assert reused == 0
+    assert len(calls(project)) == 1
+    assert [entry.table.value[0] for entry in entries] == [2 * before.table.score[0] + plus for plus in (0, 1)]
+    # Measured again in another way: the needed unit is taken from the store.
+    _, _, reused = run_units([Unit(experiment.twice, {"plus": 2}, needs={"first": first})], store, ENVIRONMENT, 1, Notes())
+    assert (reused, len(calls(project))) == (1, 1)
+
+
+def test_key_covers_the_units_that_are_needed(experiment: Any, units: list[Unit], store: Store) -> None:
+    entries, _ = run([Unit(experiment.twice, {"plus": 0}, needs={"first": unit}) for unit in units[:2]], store)
+    assert entries[0].key != entries[1].key
+
+
+def test_key_covers_data_beside_a_module(project: Path, units: list[Unit]) -> None:
+    before = unit_key(units[0], sources("fakelab.experiment"), ENVIRONMENT)
+    (project / "lib" / "fakelab" / "config.json").write_text("{}\n")
+    assert unit_key(units[0], sources("fakelab.experiment"), ENVIRONMENT) != before
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -6,7 +6,7 @@ Experiments return lists of units; :mod:`clip_invariance.report.store` runs each
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -21,10 +21,13 @@ class Unit:
             can run it, and deterministic given ``params``.
         params: JSON-like values only (str, int, float, bool, None and lists of these). ``device`` and ``seed`` are
             ordinary entries. They become columns of the result, in front of the function's own.
+        needs: units that must have run before, by argument name: ``function`` gets their tables as further keyword
+            arguments. So an encoder is trained once and measured in several ways, by several chapters.
     """
 
     function: Callable[..., pd.DataFrame]
     params: Mapping[str, Any]
+    needs: Mapping[str, Unit] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

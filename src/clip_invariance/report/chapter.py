@@ -132,8 +132,8 @@ class Chapter:
         if not units:
             raise ReportError(f"chapter {self.chapter}: there is no unit to run")
         store = Store(store_folder(self.project))
-        entries, reused = run_units(units, store, self._environment, self.jobs, self._progress)
-        self._entries |= {entry.key: entry for entry in entries}
+        entries, needed, reused = run_units(units, store, self._environment, self.jobs, self._progress)
+        self._entries |= {entry.key: entry for entry in [*entries, *needed]}
         self._reused += reused
         tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]
         names = list(dict.fromkeys(name for unit in units for name in unit.params))

@@ -71,7 +71,11 @@ def sources(module: str) -> list[Source]:
         todo += graph.find_modules_directly_imported_by(name)
         if "." in name:  # importing a.b runs a/__init__.py
             todo.append(name.rpartition(".")[0])
-    return [Source(name, path, sha256(path)) for name in sorted(closure) if (path := _file(name)) is not None]
+    files = [(name, path) for name in sorted(closure) if (path := _file(name)) is not None]
+    # Data that a module may read lies beside it: the configurations of the small CLIPs.
+    beside = {data: f"{name}:{data.name}" for name, path in files for data in sorted(path.parent.glob("*.json"))}
+    files += [(name, path) for path, name in beside.items()]
+    return [Source(name, path, sha256(path)) for name, path in files]
 
 
 def _file(module: str) -> Path | None:
@@ -84,8 +88,10 @@ def _file(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
-def unit_key(unit: Unit, depends_on: Sequence[Source], environment: Mapping[str, str]) -> str:
-    """SHA-256 over all that a unit's result depends on.
+def unit_key(
+    unit: Unit, depends_on: Sequence[Source], environment: Mapping[str, str], needs: Mapping[str, str] | None = None
+) -> str:
+    """SHA-256 over all that a unit's result depends on, the keys of the units that it needs included.
 
     Raises:
         UsageError: if a parameter is not JSON-like.
@@ -95,6 +101,7 @@ def unit_key(unit: Unit, depends_on: Sequence[Source], environment: Mapping[str,
         "params": dict(unit.params),
         "sources": {source.module: source.digest for source in depends_on},
         "environment": dict(environment),
+        "needs": dict(needs or {}),
     }
     try:
         return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
@@ -198,41 +205,76 @@ class Progress:
         """Something a reader should know, in one line."""
 
 
+class _Job(NamedTuple):
+    """A unit with its key, what that key covers, and the keys of the units that it needs."""
+
+    unit: Unit
+    key: str
+    depends_on: Sequence[Source]
+    needs: dict[str, _Job]
+
+
 def run_units(
     units: Sequence[Unit], store: Store, environment: Mapping[str, str], jobs: int, progress: Progress
-) -> tuple[list[Entry], int]:
-    """Run what is not stored yet, and return all entries in the order of ``units`` with the number of reused ones.
+) -> tuple[list[Entry], list[Entry], int]:
+    """Run what is not stored yet, and the units that it needs before it.
 
     On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``; on a GPU,
     or with one job, in turn in this process. Equal units run once.
+
+    Returns:
+        all entries in the order of ``units``; the entries of the units that these need; how many were reused.
 
     Raises:
         UsageError: if a unit cannot be run anywhere else (see :func:`sources`, :func:`unit_key`).
         ReportError: if a unit failed, naming it. Those that finished before stay stored.
     """
-    closures = {module: sources(module) for module in {unit.function.__module__ for unit in units}}
-    depends_on = [closures[unit.function.__module__] for unit in units]
-    keys = [unit_key(unit, closure, environment) for unit, closure in zip(units, depends_on, strict=True)]
-    distinct = dict(zip(keys, zip(units, depends_on, strict=True), strict=True))
+    closures: dict[str, list[Source]] = {}
+    wanted = [_job(unit, closures, environment) for unit in units]
     for closure in closures.values():
         _check_unchanged(closure)
+    entries, reused = _run_jobs(wanted, store, jobs, progress)
+    keys = [job.key for job in wanted]
+    return [entries[key] for key in keys], [entries[key] for key in entries.keys() - set(keys)], reused
+
+
+def _job(unit: Unit, closures: dict[str, list[Source]], environment: Mapping[str, str]) -> _Job:
+    needs = {name: _job(need, closures, environment) for name, need in unit.needs.items()}
+    module = unit.function.__module__
+    if module not in closures:
+        closures[module] = sources(module)
+    key = unit_key(unit, closures[module], environment, {name: need.key for name, need in needs.items()})
+    return _Job(unit, key, closures[module], needs)
+
+
+def _run_jobs(wanted: Sequence[_Job], store: Store, jobs: int, progress: Progress) -> tuple[dict[str, Entry], int]:
+    """Entries by key, those of needed units included, and how many of them were stored before."""
+    distinct = {job.key: job for job in wanted}
     entries = {key: entry for key in distinct if (entry := store.load(key, progress.note)) is not None}
     reused = len(entries)
     progress.add(len(distinct), reused)
-    tasks = [
-        joblib.delayed(_compute)(unit, key, store, closure, os.getpid())
-        for key, (unit, closure) in distinct.items()
-        if key not in entries
-    ]
-    on_gpu = any(str(unit.params.get("device")).startswith("cuda") for unit in units)
+    needed = {
+        need.key: need
+        for job in distinct.values()
+        for need in job.needs.values()
+        if job.key not in entries or store.folder(need.key).exists()  # what nobody waits for is not repeated
+    }
+    if needed:
+        first, also_reused = _run_jobs(list(needed.values()), store, jobs, progress)
+        entries, reused = {**first, **entries}, reused + also_reused
+    missing = [job for job in distinct.values() if job.key not in entries]
+    tasks = [joblib.delayed(_compute)(job, store, os.getpid()) for job in missing]
+    on_gpu = any(str(job.unit.params.get("device")).startswith("cuda") for job in wanted)
     workers = 1 if on_gpu else min(jobs, len(tasks))
     for key in _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers):
         entry = store.load(key, progress.note)
         if entry is None:
-            raise ReportError(f"{describe(distinct[key][0])}: its stored result could not be read back: check the disk")
+            raise ReportError(
+                f"{describe(distinct[key].unit)}: its stored result could not be read back: check the disk"
+            )
         entries[key] = entry
-        progress.done(distinct[key][0], entry.seconds)
-    return [entries[key] for key in keys], reused
+        progress.done(distinct[key].unit, entry.seconds)
+    return entries, reused
 
 
 Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
@@ -249,24 +291,32 @@ def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
         yield from joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
 
 
-def _compute(unit: Unit, key: str, store: Store, depends_on: Sequence[Source], parent: int) -> str:
+def _compute(job: _Job, store: Store, parent: int) -> str:
     """Run one unit here and store it; ``parent`` is the process that gave it out. Returns the key."""
     if parent != os.getpid():
         _end_with(parent)
-    start = time.perf_counter()
+    unit, start = job.unit, time.perf_counter()
     try:
+        tables = {name: _needed(need, store) for name, need in job.needs.items()}
         with _threads(None if str(unit.params.get("device")).startswith("cuda") else 1):
-            table = unit.function(**unit.params)
+            table = unit.function(**tables, **unit.params)
         seconds = time.perf_counter() - start
         if not isinstance(table, pd.DataFrame) or table.empty:
             raise ValueError("it must return a table with at least one row")
-        _check_unchanged(depends_on)
-        store.save(key, unit, table, seconds)
+        _check_unchanged(job.depends_on)
+        store.save(job.key, unit, table, seconds)
     except ReportError:
         raise
     except Exception as error:
         raise ReportError(f"{describe(unit)} failed: {type(error).__name__}: {error}") from error
-    return key
+    return job.key
+
+
+def _needed(need: _Job, store: Store) -> pd.DataFrame:
+    entry = store.load(need.key, lambda message: None)
+    if entry is None:
+        raise ReportError(f"{describe(need.unit)}: its stored result was lost while this ran: run again")
+    return entry.table
 
 
 @contextmanager

@@ -1,0 +1,156 @@
+"""One readable training loop for CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from open_clip.loss import ClipLoss
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from clip_invariance.captions import Captions
+from clip_invariance.errors import UsageError
+from clip_invariance.models.clip import encode_tokens, prepare, tokenize
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""Changes a batch of prepared images (n, 3, h, w) at random; the generator is on the CPU."""
+Watch = Callable[[int, CLIP], None]
+"""Called with the number of steps done and the model in evaluation mode."""
+
+#: The original CLIP's largest logit scale, exp(4.6052) = 100.
+_MAX_LOG_SCALE = 4.6052
+WEIGHT_DECAY = 0.1
+
+
+def fit(
+    model: CLIP,
+    images: Tensor,
+    captions: Captions,
+    *,
+    steps: int,
+    batch: int = 128,
+    rate: float = 2e-3,
+    seed: int = 0,
+    mask_duplicates: bool = False,
+    temperature: float | None = None,
+    augment: Augment | None = None,
+    frozen_text: Tensor | None = None,
+    watch: Watch | None = None,
+    watch_at: Sequence[int] = (),
+) -> CLIP:
+    """Train with the contrastive loss, AdamW and a one-cycle rate; reshuffle after every pass over the data.
+
+    On a GPU the towers run in bfloat16, the loss in float32.
+
+    Args:
+        model: trained in place, on the device of ``images``.
+        images: uint8 (n, 3, h, w).
+        captions: one for each image. A caption that occurs twice in a batch is encoded once.
+        steps: gradient steps; 0 leaves the model as it is.
+        batch: images per step; the others of the batch are the negatives.
+        rate: peak learning rate.
+        seed: of the order of the images and of the augmentation (the initialisation is the caller's).
+        mask_duplicates: do not count an image with the very same caption as a negative.
+        temperature: fixed temperature of the softmax; None learns it, as the original does.
+        augment: applied to every batch.
+        frozen_text: unit-norm text embeddings (distinct captions, embed_dim) to use in place of the text tower.
+        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named.
+        watch_at: when.
+
+    Returns:
+        the same model, in evaluation mode.
+
+    Raises:
+        UsageError: if images and captions do not match, or there are fewer images than one batch holds.
+    """
+    if len(images) != len(captions):
+        raise UsageError(f"{len(images)} images but {len(captions)} captions")
+    if len(images) < batch:
+        raise UsageError(f"{len(images)} images cannot fill a batch of {batch}")
+    device = images.device
+    generator = torch.Generator().manual_seed(seed)
+    tokens = tokenize(captions.texts, model.context_length).to(device)
+    contrast = ClipLoss()
+    if temperature is not None:
+        model.logit_scale.data.fill_(-torch.tensor(temperature).log())
+    model.logit_scale.requires_grad_(temperature is None)
+
+    with _small_vocabulary(model, tokens) as tokens:
+        optimiser = torch.optim.AdamW(_groups(model), lr=rate, betas=(0.9, 0.98), fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 1), pct_start=0.2)
+        order = torch.empty(0, dtype=torch.long)
+        for step in range(steps + 1):
+            if watch is not None and step in watch_at:
+                watch(step, model.eval())
+            if step == steps:
+                break
+            model.train()
+            if len(order) < batch:
+                order = torch.randperm(len(images), generator=generator)
+            chosen, order = order[:batch], order[batch:]
+            captions_here = captions.index[chosen].to(device)
+            x = prepare(images[chosen.to(device)])
+            if augment is not None:
+                x = augment(x, generator)
+            distinct, place = captions_here.unique(return_inverse=True)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                seen = model.encode_image(x, normalize=True)
+                said = frozen_text[distinct] if frozen_text is not None else encode_tokens(model, tokens[distinct])
+            seen, said, scale = seen.float(), said.float()[place], model.logit_scale.exp()
+            loss = masked_loss(seen, said, scale, captions_here) if mask_duplicates else contrast(seen, said, scale)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            model.logit_scale.data.clamp_(0, _MAX_LOG_SCALE)
+    return cast(CLIP, model.eval())
+
+
+def masked_loss(images: Tensor, texts: Tensor, scale: Tensor, captions: Tensor) -> Tensor:
+    """The contrastive loss of a batch in which pairs with the same caption are not negatives of one another.
+
+    Args:
+        images, texts: unit-norm embeddings (n, d).
+        scale: inverse temperature.
+        captions: (n,), equal numbers for equal captions.
+    """
+    logits = scale * images @ texts.T
+    same = (captions[:, None] == captions) & ~torch.eye(len(captions), dtype=torch.bool, device=captions.device)
+    logits = logits.masked_fill(same, float("-inf"))
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def _groups(model: CLIP) -> list[dict[str, object]]:
+    """Weight decay for matrices and kernels; none for biases, norms and the temperature."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+@contextmanager
+def _small_vocabulary(model: CLIP, tokens: Tensor) -> Iterator[Tensor]:
+    """Train with the few words that occur, as if the embedding had no others.
+
+    Our captions use some hundred of 49,408 tokens; an optimiser step over all rows would take longer than the text
+    tower. The rows of words that do not occur get no gradient anyway: what is left out is their weight decay.
+
+    Yields:
+        the token ids in the small numbering. 0 stays padding, the end of the text stays the largest.
+    """
+    padding = torch.zeros(1, dtype=tokens.dtype, device=tokens.device)
+    used, renumbered = torch.cat([padding, tokens.flatten()]).unique(return_inverse=True)
+    whole = model.token_embedding
+    model.token_embedding = nn.Embedding.from_pretrained(whole.weight.detach()[used].clone(), freeze=False)
+    try:
+        yield renumbered[1:].view_as(tokens)
+    finally:
+        with torch.no_grad():
+            whole.weight[used] = model.token_embedding.weight
+        model.token_embedding = whole
