@@ -79,9 +79,9 @@ def fit(
         model.logit_scale.data.fill_(-torch.tensor(temperature).log())
     model.logit_scale.requires_grad_(temperature is None)
 
-    with _small_vocabulary(model, tokens) as tokens:
+    with _used_words_only(model, tokens):
         optimiser = torch.optim.AdamW(_groups(model), lr=rate, betas=(0.9, 0.98), fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 1), pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
         order = torch.empty(0, dtype=torch.long)
         for step in range(steps + 1):
             if watch is not None and step in watch_at:
@@ -134,23 +134,35 @@ def _groups(model: CLIP) -> list[dict[str, object]]:
     ]
 
 
+class _UsedRows(nn.Module):
+    """A word embedding of which only the rows that occur in training are trained; the others are read as they are."""
+
+    def __init__(self, weight: Tensor, used: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(weight[used].clone())
+        self._weight = weight
+        self._place = torch.full((len(weight),), -1, dtype=torch.long, device=weight.device)
+        self._place[used] = torch.arange(len(used), device=weight.device)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        place = self._place[tokens]
+        known = place >= 0
+        found = F.embedding(place.clamp(min=0), self.rows)
+        return found if known.all() else torch.where(known[..., None], found, self._weight[tokens])
+
+
 @contextmanager
-def _small_vocabulary(model: CLIP, tokens: Tensor) -> Iterator[Tensor]:
-    """Train with the few words that occur, as if the embedding had no others.
+def _used_words_only(model: CLIP, tokens: Tensor) -> Iterator[None]:
+    """Train the rows of the word embedding that occur in ``tokens``.
 
     Our captions use some hundred of 49,408 tokens; an optimiser step over all rows would take longer than the text
     tower. The rows of words that do not occur get no gradient anyway: what is left out is their weight decay.
-
-    Yields:
-        the token ids in the small numbering. 0 stays padding, the end of the text stays the largest.
     """
-    padding = torch.zeros(1, dtype=tokens.dtype, device=tokens.device)
-    used, renumbered = torch.cat([padding, tokens.flatten()]).unique(return_inverse=True)
-    whole = model.token_embedding
-    model.token_embedding = nn.Embedding.from_pretrained(whole.weight.detach()[used].clone(), freeze=False)
+    whole, used = model.token_embedding, tokens.unique()
+    trained = _UsedRows(whole.weight.detach(), used)
+    model.token_embedding = trained
     try:
-        yield renumbered[1:].view_as(tokens)
+        yield
     finally:
-        with torch.no_grad():
-            whole.weight[used] = model.token_embedding.weight
+        whole.weight.data[used] = trained.rows.detach()
         model.token_embedding = whole

@@ -1,0 +1,96 @@
+"""Training one CLIP on one world with one caption policy: what chapters 3 to 6 measure.
+
+Training and measuring are separate units: an encoder is trained once, and whoever measures it says so in ``needs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from open_clip.model import CLIP
+from torch import Tensor
+
+from clip_invariance.captions import Captions
+from clip_invariance.errors import UsageError
+from clip_invariance.models import clip
+from clip_invariance.models.clip import Tower
+from clip_invariance.training import contrastive
+from clip_invariance.training.augment import crop_and_colour
+
+
+def train(
+    images: Tensor,
+    captions: Captions,
+    *,
+    tower: Tower,
+    seed: int,
+    steps: int,
+    embed_dim: int = 64,
+    keep_at: Sequence[int] = (),
+    augmented: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """Train a CLIP from scratch and return its weights as a table that the store can keep.
+
+    Args:
+        images: uint8 (n, 3, size, size) on the device to train on.
+        captions: one for each image.
+        tower: image tower.
+        seed: of the initialisation and of the order of the images.
+        steps: gradient steps; 0 gives the untrained control (batch normalisation has seen the images).
+        embed_dim: width of the shared space.
+        keep_at: numbers of steps after which to keep the weights as well; the end is always kept.
+        augmented: crop and recolour images at random in training.
+        options: for :func:`training.contrastive.fit`.
+
+    Returns:
+        one row for each number of steps: ``step``, ``weights`` (bytes, see :func:`models.clip.weights`).
+    """
+    model = clip.create(tower, size=images.shape[-1], embed_dim=embed_dim, seed=seed, device=images.device.type)
+    clip.settle(model, images)
+    rows: list[dict[str, object]] = []
+
+    def keep(step: int, current: CLIP) -> None:
+        rows.append({"step": step, "weights": clip.weights(current, captions.texts)})
+
+    contrastive.fit(
+        model,
+        images,
+        captions,
+        steps=steps,
+        seed=seed,
+        augment=crop_and_colour if augmented else None,
+        watch=keep,
+        watch_at=(*keep_at, steps),
+        **options,
+    )
+    return pd.DataFrame(rows)
+
+
+def trained(
+    table: pd.DataFrame,
+    *,
+    tower: Tower,
+    size: int,
+    seed: int,
+    embed_dim: int = 64,
+    step: int | None = None,
+    device: str = "cpu",
+) -> CLIP:
+    """The encoder from the table that :func:`train` returned, by default as it was at the end.
+
+    Raises:
+        UsageError: if the weights after that step were not kept.
+    """
+    steps = table.step.tolist()
+    if step is not None and step not in steps:
+        raise UsageError(f"weights after {step} steps were not kept: there are {', '.join(map(str, steps))}")
+    content = table.weights.iloc[-1 if step is None else steps.index(step)]
+    return clip.restore(tower, content, size=size, embed_dim=embed_dim, seed=seed, device=device)
+
+
+def split(labels: Mapping[str, Tensor], first: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Labels of the first pictures and of the others: to fit probes on and to test them on."""
+    return {k: v[:first] for k, v in labels.items()}, {k: v[first:] for k, v in labels.items()}
