@@ -181,7 +181,7 @@ def test_fifty_thousand_captions_in_a_moment() -> None:
     policy = CaptionPolicy(dict.fromkeys(WORDS.phrases, 0.5), noise={"stuffed": 0.1})
     started = time.process_time()
     captions = policy.sample(WORDS, labels, 0)
-    assert time.process_time() - started < 2  # 0.1 s on an idle core
+    assert time.process_time() - started < 2  # 0.2 s on an idle core
     assert len(captions) == 50_000
 
 

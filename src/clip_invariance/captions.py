@@ -54,10 +54,8 @@ STUFFED_WITH = 3
 Options = tuple[tuple[str, float], ...]
 """What may stand in a slot: distinct texts and their probabilities, none of them 0."""
 
-# The indefinite article goes by sound; these few spellings are the ones whose first letter misleads.
-_CONSONANT_SOUND = r"(?:uni|use|eu|one\b)"
-_WANTS_AN = re.compile(rf"\ba (?=(?!{_CONSONANT_SOUND})[aeiou])")
-_WANTS_A = re.compile(rf"\ban (?={_CONSONANT_SOUND}|[^aeiou])")
+# The indefinite article goes by sound; the few spellings named here are the ones whose first letter misleads.
+_VOWEL_SOUND = re.compile(r"(?!uni|use|eu|one$)[aeiou]")
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class Vocabulary:
         _check_wordings("unrelated", self.unrelated)
         _check_wordings("templates", self.templates)
         for template in self.templates:
-            slots = [slot for _, slot in _pieces(template) if slot is not None]
+            slots = _slots_of(template)
             for slot in slots:
                 if slot not in self.phrases:
                     raise UsageError(
@@ -277,10 +275,9 @@ class CaptionPolicy:
                 continue
             slots = [self._slots(vocabulary, factor, kind)[int(columns[factor])] for factor in vocabulary.phrases]
             for template, p_template in self._templates(vocabulary):
-                pieces = _pieces(template)
                 for choice in itertools.product(*slots):
                     filled = dict(zip(vocabulary.phrases, (text for text, _ in choice), strict=True))
-                    text = _tidy(front + _fill(pieces, filled))
+                    text = _tidy(front + template.format(**filled))
                     p = rate * p_template * math.prod(p for _, p in choice)
                     found[text] = found.get(text, 0.0) + p
         return found
@@ -321,20 +318,14 @@ class CaptionPolicy:
 
     def _write(self, vocabulary: Vocabulary, kind: Noise | Literal["plain"], parts: list[list[int]]) -> list[str]:
         """Texts from numbers: template, whether the token goes in front, and a slot's text for each factor."""
-        templates = [_pieces(template) for template, _ in self._templates(vocabulary)]
-        factors = list(vocabulary.phrases)
-        wordings = [_all_texts(self._slots(vocabulary, factor, kind)) for factor in factors]
+        templates = [template for template, _ in self._templates(vocabulary)]
+        wordings = {factor: _all_texts(self._slots(vocabulary, factor, kind)) for factor in vocabulary.phrases}
         front = ("", f"{self.token} ")
-        return [
-            _tidy(
-                front[marked]
-                + _fill(
-                    templates[template],
-                    {factor: texts[i] for factor, texts, i in zip(factors, wordings, chosen, strict=True)},
-                )
-            )
-            for template, marked, *chosen in zip(*parts, strict=True)
-        ]
+        written = []
+        for template, marked, *chosen in zip(*parts, strict=True):
+            filled = {factor: texts[i] for (factor, texts), i in zip(wordings.items(), chosen, strict=True)}
+            written.append(_tidy(front[marked] + templates[template].format(**filled)))
+        return written
 
 
 def prompts(vocabulary: Vocabulary, factor: str, *, given: Mapping[str, int] | None = None) -> list[list[str]]:
@@ -362,7 +353,7 @@ def prompts(vocabulary: Vocabulary, factor: str, *, given: Mapping[str, int] | N
     return [
         list(
             dict.fromkeys(
-                _tidy(_fill(_pieces(template), others | {factor: wording}))
+                _tidy(template.format(**{**others, factor: wording}))
                 for template in vocabulary.templates
                 for wording in wordings
             )
@@ -434,25 +425,27 @@ def _choose_by_value(slots: list[Options], values: Tensor, draws: Tensor) -> Ten
 
 def _mixed_radix(parts: list[Tensor]) -> Tensor:
     """One number for each row, equal exactly where all parts are."""
-    key = torch.zeros_like(parts[0])
+    key, count = torch.zeros_like(parts[0]), 1
     for part in parts:
-        # Renumbering keeps the key below the number of rows times the part's range: no overflow.
-        key = torch.unique(key, return_inverse=True)[1] * (int(part.max()) + 1) + part
+        base = int(part.max()) + 1
+        if count * base > 2**62:  # renumber, so that the key does not overflow
+            key, count = torch.unique(key, return_inverse=True)[1], len(key)
+        key, count = key * base + part, count * base
     return key
 
 
-def _pieces(template: str) -> list[tuple[str, str | None]]:
-    """A template as (text before a slot, slot or None at the end)."""
+def _slots_of(template: str) -> list[str]:
+    """The names of a template's slots."""
     try:
-        return [(text, slot) for text, slot, _, _ in Formatter().parse(template)]
+        return [slot for _, slot, _, _ in Formatter().parse(template) if slot is not None]
     except ValueError as error:
         raise UsageError(f"template {template!r} cannot be read: {error}") from None
 
 
-def _fill(pieces: list[tuple[str, str | None]], filled: Mapping[str, str]) -> str:
-    return "".join([text if slot is None else text + filled[slot] for text, slot in pieces])
-
-
 def _tidy(text: str) -> str:
     """Single spaces, and a or an by the sound that follows."""
-    return _WANTS_A.sub("a ", _WANTS_AN.sub("an ", " ".join(text.split())))
+    words = text.split()
+    for i, word in enumerate(words[:-1]):
+        if word == "a" or word == "an":
+            words[i] = "an" if _VOWEL_SOUND.match(words[i + 1]) else "a"
+    return " ".join(words)
