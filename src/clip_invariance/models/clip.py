@@ -38,7 +38,7 @@ _CONFIGS = Path(__file__).parent
 MEAN, STD = 0.5, 0.25
 _PREPROCESS = {"mean": [MEAN] * 3, "std": [STD] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 _BATCH = 512
-_WORDS = "token_embedding.weight"
+_WORDS = "token_embedding."
 
 
 def create(tower: Tower, *, size: int, embed_dim: int = 64, seed: int = 0, device: str = "cpu") -> CLIP:
@@ -185,8 +185,8 @@ def weights(model: CLIP, texts: Sequence[str]) -> bytes:
     Nine tenths of a small CLIP are rows of words that it never saw.
     """
     words = tokenize(texts, model.context_length).unique().to(model.logit_scale.device)
-    tensors = {name: tensor for name, tensor in model.state_dict().items() if name != _WORDS}
-    tensors |= {"words": words, "rows": model.token_embedding.weight.detach()[words]}
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_WORDS)}
+    tensors |= {"words": words, "rows": model.token_embedding(words).detach()}
     return to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
@@ -203,7 +203,7 @@ def restore(
         tensors = load(content)
         rows = model.token_embedding.weight.detach().clone()
         rows[tensors.pop("words")] = tensors.pop("rows")
-        model.load_state_dict({**tensors, _WORDS: rows})
+        model.load_state_dict({**tensors, f"{_WORDS}weight": rows})
     except (SafetensorError, RuntimeError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"these weights do not fit a {tower} CLIP of {size} px, {embed_dim} wide: {reason}") from None
