@@ -402,8 +402,8 @@ def _stuffed(phrases: Sequence[Sequence[str]], value: int) -> list[str]:
 
 
 def _all_texts(slots: list[Options]) -> list[str]:
-    """The texts of all values, one after the other, as :func:`_choose_by_value` counts them."""
-    return [text for options in slots for text, _ in options]
+    """The distinct texts of all values, as :func:`_choose_by_value` counts them."""
+    return list(dict.fromkeys(text for options in slots for text, _ in options))
 
 
 def _choose(options: Options, draws: Tensor) -> Tensor:
@@ -413,13 +413,12 @@ def _choose(options: Options, draws: Tensor) -> Tensor:
 
 
 def _choose_by_value(slots: list[Options], values: Tensor, draws: Tensor) -> Tensor:
-    """As :func:`_choose`, with the options of each row's own value; counts through the options of all values."""
+    """As :func:`_choose`, from the options of each row's own value; counts through the texts of all values."""
+    number = {text: i for i, text in enumerate(_all_texts(slots))}
     chosen = torch.empty_like(values)
-    start = 0
     for value, options in enumerate(slots):
         rows = values == value
-        chosen[rows] = start + _choose(options, draws[rows])
-        start += len(options)
+        chosen[rows] = torch.tensor([number[text] for text, _ in options])[_choose(options, draws[rows])]
     return chosen
 
 
