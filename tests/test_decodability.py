@@ -55,6 +55,7 @@ def test_more_than_one_factor_and_penalty_at_once_gives_what_each_alone_gives() 
     for factor in CLASSES:
         alone = fit_probes(features, {factor: labels[factor]})
         assert alone.strengths[factor] == together.strengths[factor]
+        assert together.strengths[factor] in decodability.STRENGTHS
         torch.testing.assert_close(
             alone.logits(features)[factor], together.logits(features)[factor], atol=1e-2, rtol=1e-2
         )

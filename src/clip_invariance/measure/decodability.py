@@ -133,7 +133,7 @@ def fit_probes(
             start = tried[torch.arange(len(codes), device=order.device), best]
         solved = solve(x, codes, ranked[best], classes=count, start=start)
         weights |= dict(zip(batch, solved, strict=True))
-        chosen |= dict(zip(batch, ranked[best].tolist(), strict=True))
+        chosen |= {factor: sorted(strengths)[i] for factor, i in zip(batch, best.tolist(), strict=True)}
     return Probes(
         axes,
         weights={f: weights[f] for f in labels},

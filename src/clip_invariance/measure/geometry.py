@@ -1,0 +1,201 @@
+"""Where things lie in an embedding: near their caption, spread over the sphere, inside or outside the span of the texts."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip_invariance.errors import UsageError
+
+
+class Cosines(NamedTuple):
+    """Mean cosine over pairs of different pictures, in [-1, 1]."""
+
+    within: float
+    between: float
+
+
+def caption_cosines(features: Tensor, captions: Tensor) -> Cosines:
+    """Mean cosine between two pictures of the same caption, and of different captions.
+
+    Exact over all pairs: the cosines of a group of unit vectors add up to the squared length of their sum.
+
+    Args:
+        features: (n, d).
+        captions: (n,) int64, which caption a picture has.
+
+    Raises:
+        UsageError: if lengths disagree, no two pictures share a caption, or all do.
+    """
+    _same_length(features, captions, "captions")
+    unit = F.normalize(features.double(), dim=1)
+    _, codes, counts = torch.unique(captions.to(unit.device), return_inverse=True, return_counts=True)
+    sums = unit.new_zeros(len(counts), unit.shape[1]).index_add_(0, codes, unit)
+    n, same = len(unit), float((counts * (counts - 1)).sum())
+    different = n * (n - 1) - same
+    if same == 0 or different == 0:
+        raise UsageError("captions: need two pictures of one caption and two captions")
+    squares = float(sums.square().sum())
+    return Cosines((squares - n) / same, (float(sums.sum(0).square().sum()) - squares) / different)
+
+
+def alignment(a: Tensor, b: Tensor) -> float:
+    """Mean squared distance of matched unit vectors, in [0, 4]; 0 is perfect (Wang and Isola 2020, alpha = 2).
+
+    Args:
+        a, b: (n, d), row i of one belongs to row i of the other: picture and caption, or picture and counterfactual.
+    """
+    if a.shape != b.shape:
+        raise UsageError(f"alignment needs matched rows, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    return float((F.normalize(a.double(), dim=1) - F.normalize(b.double(), dim=1)).square().sum(1).mean())
+
+
+def uniformity(features: Tensor, *, t: float = 2.0) -> float:
+    """log of the mean of exp(-t |u - v|^2) over pairs of different unit vectors (Wang and Isola 2020).
+
+    Returns:
+        at most 0, where all are in one point; lower is more evenly spread. Many dimensions: towards -2 t.
+    """
+    if len(features) < 2:
+        raise UsageError("uniformity needs at least two rows")
+    unit = F.normalize(features.double(), dim=1)
+    return float(torch.pdist(unit).square().mul(-t).logsumexp(0)) - math.log(len(unit) * (len(unit) - 1) / 2)
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Linear centred kernel alignment |Y'X|^2 / (|X'X| |Y'Y|), Frobenius norms (Kornblith et al. 2019).
+
+    Args:
+        x, y: (n, d1) and (n, d2), two representations of the same n pictures.
+
+    Returns:
+        in [0, 1]; 1 if one is a rotation, shift and scaling of the other. Biased upward unless n is well above d.
+
+    Raises:
+        UsageError: if lengths disagree or a representation is constant.
+    """
+    if len(x) != len(y):
+        raise UsageError(f"two representations of the same pictures: got {len(x)} and {len(y)} rows")
+    x, y = (t.double() - t.double().mean(0) for t in (x, y))
+    norms = float(torch.linalg.matrix_norm(x.mT @ x) * torch.linalg.matrix_norm(y.mT @ y))
+    if norms == 0:
+        raise UsageError("a representation is constant: its alignment with another is not defined")
+    return float((y.mT @ x).square().sum()) / norms
+
+
+def text_span(text_embeddings: Tensor, *, tolerance: float = 0.01) -> Tensor:
+    """Orthonormal basis of the space that the texts span, all but exactly.
+
+    Not centred: the score of a picture is its product with a text embedding, and two pictures have equal scores with
+    every text if and only if their difference is orthogonal to the span of the embeddings themselves.
+
+    Args:
+        text_embeddings: (m, d).
+        tolerance: relative to the largest singular value; directions with less are counted as outside. A nonlinear
+            text encoder fills every dimension a little: the dimension of the span is a choice, report it.
+
+    Returns:
+        (d, rank), in order of falling singular value.
+
+    Raises:
+        UsageError: for no texts, all-zero embeddings, or a tolerance outside (0, 1).
+    """
+    if not 0 < tolerance < 1:
+        raise UsageError(f"tolerance: must be between 0 and 1, got {tolerance}")
+    if text_embeddings.ndim != 2 or not len(text_embeddings) or not bool(text_embeddings.any()):
+        raise UsageError("text embeddings: need at least one that is not zero")
+    _, singular, rows = torch.linalg.svd(text_embeddings.detach().double(), full_matrices=False)
+    basis: Tensor = rows[singular > tolerance * singular[0]].mT
+    return basis.to(text_embeddings.dtype)
+
+
+def project_on_span(features: Tensor, text_embeddings: Tensor, *, tolerance: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Split features into what texts can read and what they cannot.
+
+    Args:
+        features: (n, d).
+        text_embeddings: (m, d), see :func:`text_span`.
+
+    Returns:
+        (inside, outside), both (n, d): orthogonal, adding up to ``features``. No text tells two pictures apart that
+        differ outside only.
+    """
+    if features.shape[1] != text_embeddings.shape[1]:
+        raise UsageError(f"pictures have {features.shape[1]} dimensions, texts {text_embeddings.shape[1]}")
+    basis = text_span(text_embeddings, tolerance=tolerance).to(features)
+    inside = features @ basis @ basis.mT
+    return inside, features - inside
+
+
+def value_variance(features: Tensor, labels: Tensor) -> float:
+    """Variance of the features between the values of a factor, summed over dimensions.
+
+    Sampling noise moves the means of the values apart even where the factor does nothing; its expected part is
+    subtracted (the moment estimate of one-way analysis of variance), so the estimate is unbiased and may be negative.
+
+    Args:
+        features: (n, d).
+        labels: (n,) int64.
+
+    Returns:
+        sum over values of p_v |m_v - m|^2, in squared units of the features.
+
+    Raises:
+        UsageError: if lengths disagree, there is one value only, or no value twice.
+    """
+    _same_length(features, labels, "labels")
+    x = features.double() - features.double().mean(0)
+    _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
+    n, values = len(x), len(counts)
+    if not 2 <= values < n:
+        raise UsageError("labels: need at least two values, and one of them twice")
+    means = x.new_zeros(values, x.shape[1]).index_add_(0, codes, x) / counts[:, None]
+    within = float((x - means[codes]).square().sum()) / (n - values)
+    return float((counts[:, None] * means.square()).sum()) / n - within * (values - 1) / n
+
+
+class FactorVariance(NamedTuple):
+    """Variance between the values of a factor, as shares of the features' total variance.
+
+    Attributes:
+        inside: in the span of the texts.
+        outside: orthogonal to it.
+    """
+
+    inside: float
+    outside: float
+
+    @property
+    def share_inside(self) -> float:
+        """Of the factor's own variance, the part that texts can read, in [0, 1]; nan where the factor does nothing."""
+        inside, outside = max(self.inside, 0.0), max(self.outside, 0.0)
+        return inside / (inside + outside) if inside + outside > 0 else math.nan
+
+
+def factor_variance(
+    features: Tensor, labels: Tensor, text_embeddings: Tensor, *, tolerance: float = 0.01
+) -> FactorVariance:
+    """How much a factor moves the features inside and outside the span of the texts.
+
+    Args:
+        features: (n, d).
+        labels: (n,) int64, the factor's values; the other factors must be independent of it.
+        text_embeddings: (m, d), see :func:`text_span`.
+
+    Raises:
+        UsageError: see :func:`value_variance` and :func:`project_on_span`; also for constant features.
+    """
+    total = float(features.double().var(0, correction=0).sum())
+    if total == 0:
+        raise UsageError("features are constant: a share of their variance is not defined")
+    inside, outside = project_on_span(features, text_embeddings, tolerance=tolerance)
+    return FactorVariance(value_variance(inside, labels) / total, value_variance(outside, labels) / total)
+
+
+def _same_length(features: Tensor, labels: Tensor, name: str) -> None:
+    if labels.shape != features.shape[:1]:
+        raise UsageError(f"{name}: {len(features)} rows of features, got shape {tuple(labels.shape)}")
