@@ -290,9 +290,7 @@ def solve(
 
     by preconditioned nonlinear conjugate gradients (Polak-Ribiere+). Along principal axes the Hessian at W = 0 is
     diagonal, x_j^2 / classes + penalty (the shape of Boehning's bound, 1992), and serves as preconditioner throughout.
-    A step needs no search: along a direction D = X d the loss h obeys |h'''| <= R h'', R the largest range of D over
-    the classes of one row (Bach 2010), so h'(t) <= h'(0) + h''(0) (e^{Rt} - 1) / R, which is zero at
-    t = log(1 - R h'(0) / h''(0)) / R: every step decreases the loss.
+    A step needs no search over losses: its length comes from a bound (:func:`_safe_step`), every step decreases the loss.
 
     With two classes scikit-learn penalises one vector w = W_1 - W_0, |w|^2 = 2 |W|^2 at the symmetric solution; the
     penalty here is doubled to agree.
@@ -309,7 +307,6 @@ def solve(
     """
     n, width = x.shape[-2:]
     look = 4 if x.is_cuda else 1  # every look at convergence waits for the device
-    tiny = torch.finfo(x.dtype).tiny
     drawn = torch.nn.functional.one_hot(codes, classes).mT.to(x.dtype) @ x
     penalty = ((2.0 if classes == 2 else 1.0) / (strengths * n))[:, None, None].repeat(1, 1, width)
     penalty[..., -1] = 0
@@ -339,15 +336,46 @@ def solve(
         direction = torch.where(slope < 0, direction, -scaled)
         slope = torch.where(slope < 0, slope, -now)
         along = direction @ x.mT
-        reach = (along.amax(1) - along.amin(1)).amax(1)[:, None, None].clamp(min=tiny)
-        p *= along  # from here on p holds p * along
-        bend = _inner(p, along) - p.sum(1).square().sum(1)[:, None, None]
-        bend = bend.clamp(min=0) / n + _inner(penalty * direction, direction)
-        length = torch.log1p(reach * -slope / bend.clamp(min=tiny)) / reach
+        length = _safe_step(p, along, -slope[..., 0], _inner(penalty * direction, direction)[..., 0])[..., None]
         weights = weights + length * direction
         z.addcmul_(along, length)
-        before, old = now.clamp(min=tiny), gradient
+        before, old = now.clamp(min=torch.finfo(x.dtype).tiny), gradient
     return result.index_copy(0, running, weights)
+
+
+def _safe_step(p: Tensor, along: Tensor, want: Tensor, stiffness: Tensor) -> Tensor:
+    """A step length t that never overshoots the minimum of h, the mean loss along a direction.
+
+    Row i of the logits moves along D_i; its part of h'' is the variance v_i of D_i under p_i and grows at most as
+    e^{R_i t}, R_i the range of D_i, because a third central moment is at most the range times the variance (Bach 2010).
+    With the penalty's part s the slope has risen by no more than
+
+        B(t) = mean_i v_i (e^{R_i t} - 1) / R_i + s t,        and t is safe while B(t) <= -h'(0).
+
+    One common R has the solution log(1 + R want / (v + s)) / R, safe but short. B is convex: its tangent there leads
+    beyond the solution, the chord between the two points to before it.
+
+    Args:
+        p: (problems, classes, n) probabilities; used as scratch space.
+        along: (problems, classes, n), D.
+        want: (problems, 1), -h'(0).
+        stiffness: (problems, 1), s.
+
+    Returns:
+        (problems, 1).
+    """
+    n, tiny = p.shape[2], torch.finfo(p.dtype).tiny
+    reach = (along.amax(1) - along.amin(1)).clamp_(min=tiny)
+    p *= along
+    bend = ((p * along).sum(1) - p.sum(1).square_()).clamp_(min=0) / n
+    farthest = reach.amax(1, keepdim=True)
+    low = torch.log1p(farthest * want / (bend.sum(1, keepdim=True) + stiffness).clamp(min=tiny)) / farthest
+    grown = bend * (reach * low).exp_()
+    rise = ((grown - bend) / reach).sum(1, keepdim=True) + stiffness * low
+    high = low + (want - rise).clamp(min=0) / (grown.sum(1, keepdim=True) + stiffness).clamp(min=tiny)
+    above = (bend * (reach * high).clamp(max=80).expm1_() / reach).sum(1, keepdim=True) + stiffness * high
+    chord = (high - low) * (want - rise) / (above - rise).clamp(min=tiny)
+    return (low + chord.clamp(min=0)).minimum(high)
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
