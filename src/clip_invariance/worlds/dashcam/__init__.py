@@ -5,6 +5,20 @@ NUISANCES, masks, areas and coverage. What is drawn is invented; sizes and dista
 """
 
 from clip_invariance.worlds.dashcam.drawing import OWNERS, areas, coverage, masks, render
-from clip_invariance.worlds.dashcam.scenes import FACTORS, NUISANCES, Scenes, change, sample
+from clip_invariance.worlds.dashcam.scenes import FACTORS, NUISANCES, change, sample
+from clip_invariance.worlds.dashcam.words import WORDS
+from clip_invariance.worlds.factored import Scenes
 
-__all__ = ["FACTORS", "NUISANCES", "OWNERS", "Scenes", "areas", "change", "coverage", "masks", "render", "sample"]
+__all__ = [
+    "FACTORS",
+    "NUISANCES",
+    "OWNERS",
+    "WORDS",
+    "Scenes",
+    "areas",
+    "change",
+    "coverage",
+    "masks",
+    "render",
+    "sample",
+]

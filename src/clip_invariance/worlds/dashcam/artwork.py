@@ -106,8 +106,8 @@ def _shade(colour: Colour, gain: float) -> Colour:
 def vehicle(body: int, colour: Colour, density: float, *, braking: bool) -> Sketch:
     """A car, van or truck from behind, with its shadow."""
     half, tall = ((0.90, 1.45), (0.98, 2.15), (1.18, 3.05))[body]
-    s = Sketch(2 * half + 0.4, tall + 0.3, density, below=-0.18)
-    s.ellipse(0, 0.02, half + 0.12, 0.15, (0, 0, 0), alpha=130)
+    s = Sketch(2 * half + 0.2, tall + 0.2, density, below=-0.15)
+    s.ellipse(0, 0.02, half + 0.08, 0.14, (0, 0, 0), alpha=130)
     for side in (-1, 1):
         s.rectangle(side * half * 0.78 - 0.13, 0, side * half * 0.78 + 0.13, 0.5, _TYRE, corner=0.05)
     dark, light = _shade(colour, 0.72), _shade(colour, 1.12)
@@ -214,12 +214,12 @@ def disc(density: float) -> Sketch:
 
 
 def pole(density: float, *, upright: bool) -> Sketch:
-    """A grey pole in a frame four times as thick, to be stretched."""
-    s = Sketch(0.48, 0.48, density, below=-0.24)
+    """A grey pole in a frame twice as thick, to be stretched."""
+    s = Sketch(0.24, 0.24, density, below=-0.12)
     if upright:
-        s.rectangle(-0.06, -0.24, 0.06, 0.25, (96, 98, 100))
+        s.rectangle(-0.06, -0.12, 0.06, 0.13, (96, 98, 100))
     else:
-        s.rectangle(-0.24, -0.06, 0.25, 0.06, (96, 98, 100))
+        s.rectangle(-0.12, -0.06, 0.13, 0.06, (96, 98, 100))
     return s
 
 
@@ -227,7 +227,7 @@ def tree(kind: int, density: float) -> Sketch:
     """Six trees: four with a round crown, two conifers."""
     rng = random.Random(kind)
     height = (5.2, 6.4, 7.4, 4.6, 7.8, 6.0)[kind]
-    s = Sketch(4.6, height + 0.5, density, below=-0.3)
+    s = Sketch(4.0 if kind >= 4 else 4.4, height + 0.4, density, below=-0.3)
     s.ellipse(0, 0, 1.8, 0.25, (0, 0, 0), alpha=90)
     s.rectangle(-0.16, 0, 0.16, height * 0.5, (84, 62, 44))
     green = ((58, 98, 44), (74, 110, 40), (46, 84, 46), (92, 116, 48), (34, 70, 46), (40, 80, 50))[kind]
@@ -275,7 +275,7 @@ def building(kind: int, density: float) -> Sketch:
 
 def sign(kind: int, density: float) -> Sketch:
     """A speed limit, a warning triangle, a blue direction sign, or a street lamp."""
-    s = Sketch(1.6, 3.4 if kind < 3 else 6.4, density, below=-0.1)
+    s = Sketch((1.1, 1.2, 1.5, 1.7)[kind], 3.4 if kind < 3 else 6.3, density, below=-0.05)
     s.rectangle(-0.05, 0, 0.05, s.height - 0.6, (122, 124, 126))
     if kind == 0:
         s.ellipse(0, 2.75, 0.46, 0.46, (196, 30, 34))

@@ -8,7 +8,7 @@ pictures of a batch, form one ragged list. Bilinear sampling is a weighted sum o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -77,40 +77,51 @@ def build(sketches: Sequence[Sketch | Halo]) -> Atlas:
 
 @dataclass(frozen=True)
 class Boxes:
-    """k things to draw: which picture, which drawing and where.
+    """k things to draw: where, and how they are coloured.
 
     Attributes:
         row: int64 (k,), the picture.
         drawing: int64 (k,).
-        left, top, width, height: float32 (k,), the frame in pixels; negative width: mirrored.
+        place: float32 (k, 4), left, top, width and height of the frame in pixels; negative width: mirrored.
+        keep, veil: float32 (k, 4): the colour drawn is keep * (colour and alpha in the atlas) + alpha * veil.
     """
 
     row: Tensor
     drawing: Tensor
-    left: Tensor
-    top: Tensor
-    width: Tensor
-    height: Tensor
+    place: Tensor
+    keep: Tensor
+    veil: Tensor
+
+    def __getitem__(self, which: slice | Tensor) -> Boxes:
+        """The chosen ones."""
+        return Boxes(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+def join(boxes: Sequence[Boxes]) -> Boxes:
+    """All of them in one."""
+    return Boxes(*(torch.cat([getattr(some, field.name) for some in boxes]) for field in fields(Boxes)))
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """The N pixels that a layer touches.
+class Located:
+    """Boxes, clipped to whole pixels, with the copy of the drawing that fits.
 
     Attributes:
-        place: int64 (N,), index into the pictures' pixels, n * size * size in all; no index twice if no two boxes of a
-            picture overlap.
-        thing: int64 (N,), which box.
-        colour: float32 (N, 4), premultiplied colour and alpha.
+        wide, tall: int64 (k,), pixels.
+        wholes: int64 (k, 3): first pixel among all pictures' pixels, first texel of the copy, texels per line.
+        numbers: float32 (k, 6): texel coordinate at the first pixel, its step and its largest value, for x then y.
+        boxes: what was located.
     """
 
-    place: Tensor
-    thing: Tensor
-    colour: Tensor
+    wide: Tensor
+    tall: Tensor
+    wholes: Tensor
+    numbers: Tensor
+    boxes: Boxes
 
 
-def pixels(atlas: Atlas, boxes: Boxes, condition: Tensor, size: int) -> Pixels:
-    """Sample the drawings at the pixels inside their boxes.
+def locate(atlas: Atlas, boxes: Boxes, condition: Tensor, size: int) -> Located:
+    """Find the pixels and texels of each box.
 
     Args:
         atlas: the drawings.
@@ -118,59 +129,73 @@ def pixels(atlas: Atlas, boxes: Boxes, condition: Tensor, size: int) -> Pixels:
         condition: int64 (k,), the light under which each is seen.
         size: side of the pictures.
     """
-    device = boxes.row.device
-    mirrored = boxes.width < 0
-    width = boxes.width.abs()
-    across, down = atlas.across[boxes.drawing], atlas.down[boxes.drawing]
+    left, top, width, height = boxes.place.unbind(1)
+    mirrored, width = width < 0, width.abs()
     # The smallest copy that is no smaller than the box in either direction.
-    enough = (across >= width[:, None]) & (down >= boxes.height[:, None])
-    level = (enough.sum(1) - 1).clamp(min=0)[:, None]
-    w, h = across.gather(1, level)[:, 0], down.gather(1, level)[:, 0]
+    enough = (atlas.across[boxes.drawing] >= width[:, None]) & (atlas.down[boxes.drawing] >= height[:, None])
+    level = (enough.sum(1) - 1).clamp(min=0)
+    w, h = atlas.across[boxes.drawing, level], atlas.down[boxes.drawing, level]
     stride = w + 2 * _BORDER
-    start = atlas.start[boxes.drawing].gather(1, level)[:, 0] + condition * stride * (h + 2 * _BORDER)
-
+    start = atlas.start[boxes.drawing, level] + condition * stride * (h + 2 * _BORDER)
+    step_x, step_y = w / width, h / height
     # Half a texel around the frame fades to nothing: take the pixels there too.
-    spill_x, spill_y = 0.5 * width / w, 0.5 * boxes.height / h
-    x0 = (boxes.left - spill_x).floor().clamp(0, size).long()
-    x1 = (boxes.left + width + spill_x).ceil().clamp(0, size).long()
-    y0 = (boxes.top - spill_y).floor().clamp(0, size).long()
-    y1 = (boxes.top + boxes.height + spill_y).ceil().clamp(0, size).long()
+    x0 = (left - 0.5 / step_x).floor().clamp(0, size).long()
+    x1 = (left + width + 0.5 / step_x).ceil().clamp(0, size).long()
+    y0 = (top - 0.5 / step_y).floor().clamp(0, size).long()
+    y1 = (top + height + 0.5 / step_y).ceil().clamp(0, size).long()
+    u = (x0 + 0.5 - left) * step_x - 0.5
+    u = torch.where(mirrored, w - 1 - u, u) + _BORDER
+    v = (y0 + 0.5 - top) * step_y - 0.5 + _BORDER
     wide = (x1 - x0).clamp(min=0)
-    tall = (y1 - y0).clamp(min=0) * (wide > 0)
+    return Located(
+        wide,
+        (y1 - y0).clamp(min=0) * (wide > 0),
+        torch.stack([(boxes.row * size + y0) * size + x0, start, stride], dim=1),
+        torch.stack(
+            [u, torch.where(mirrored, -step_x, step_x), w + 2 * _BORDER - 1.001, v, step_y, h + 2 * _BORDER - 1.001],
+            dim=1,
+        ),
+        boxes,
+    )
 
-    # Lines: one per box and row of pixels.
-    lines = int(tall.sum())
-    box = torch.repeat_interleave(torch.arange(len(tall), device=device), tall, output_size=lines)
-    line = torch.arange(lines, device=device) - (tall.cumsum(0) - tall)[box]
-    y = y0[box] + line
-    v = (y + 0.5 - boxes.top[box]) * (h / boxes.height)[box] - 0.5 + _BORDER
-    limit = (h + 2 * _BORDER)[box] - 1.001
-    v = torch.minimum(v.clamp(min=0), limit)
+
+def sample(atlas: Atlas, located: Located, chosen: slice, size: int) -> tuple[Tensor, Tensor]:
+    """The pixels of the chosen boxes, box after box.
+
+    Returns:
+        the place of each pixel among all pictures' pixels, int64 (N,), and its premultiplied colour and alpha,
+        float32 (N, 4).
+    """
+    wide, tall = located.wide[chosen], located.tall[chosen]
+    wholes, numbers = located.wholes[chosen], located.numbers[chosen]
+    of, line = _spread(tall)
+    place, start, stride = wholes.index_select(0, of).unbind(1)
+    u, du, u_most, v, dv, v_most = numbers.index_select(0, of).unbind(1)
+    v = torch.minimum((v + dv * line).clamp_(min=0), v_most)
     above = v.floor()
-    texel_line = start[box] + above.long() * stride[box]
-    step = w / width
-    first = (x0 + 0.5 - boxes.left) * step - 0.5
-    first = torch.where(mirrored, w - 1 - first, first) + _BORDER
-    step = torch.where(mirrored, -step, step)
-    numbers = torch.stack([first[box], step[box], stride[box] - 1.001, v - above], dim=1)
+    fy = v - above
+    texel = start + above.long() * stride
+    below = texel + stride
+    corners = torch.stack([texel, below, texel + 1, below + 1], dim=1)
+    across = torch.stack([u, du, u_most, 1 - fy, fy], dim=1)
+    place = place + line * size
+    paint = torch.cat([located.boxes.keep[chosen], located.boxes.veil[chosen]], dim=1).index_select(0, of)
 
-    # Pixels.
-    wide = wide[box]
-    total = int(wide.sum())
-    of = torch.repeat_interleave(torch.arange(lines, device=device), wide, output_size=total)
-    begin = wide.cumsum(0) - wide
-    walk = torch.arange(total, device=device)
-    wholes = torch.stack([boxes.row[box] * (size * size) + y * size + x0[box] - begin, texel_line, stride[box], box], 1)
-    here = numbers.index_select(0, of)
-    there = wholes.index_select(0, of)
-    u = here[:, 0] + here[:, 1] * (walk - begin.index_select(0, of))
-    u = torch.minimum(u.clamp(min=0), here[:, 2])
+    at, walk = _spread(wide.index_select(0, of))
+    here = across.index_select(0, at)
+    u = torch.minimum((here[:, 0] + here[:, 1] * walk).clamp_(min=0), here[:, 2])
     left = u.floor()
-    fx, fy = u - left, here[:, 3]
-    corner = there[:, 1] + left.long()
-    below = corner + there[:, 2]
-    taps = torch.stack([corner, corner + 1, below, below + 1], dim=1)
-    gx, gy = 1 - fx, 1 - fy
-    weights = torch.stack([gx * gy, fx * gy, gx * fy, fx * fy], dim=1)
+    fx = (u - left)[:, None]
+    taps = corners.index_select(0, at).add_(left.long()[:, None])
+    weights = torch.cat([here[:, 3:] * (1 - fx), here[:, 3:] * fx], dim=1)
     colour = F.embedding_bag(taps, atlas.texels, per_sample_weights=weights, mode="sum")
-    return Pixels(walk + there[:, 0], there[:, 3], colour)
+    paint = paint.index_select(0, at)
+    return place.index_select(0, at).add_(walk), (colour * paint[:, :4]).add_(paint[:, 4:].mul_(colour[:, 3:]))
+
+
+def _spread(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For items that each have some parts: of every part, its item and its number within the item."""
+    total = int(counts.sum())
+    items = torch.arange(len(counts), device=counts.device)
+    of = torch.repeat_interleave(items, counts, output_size=total)
+    return of, torch.arange(total, device=counts.device).sub_((counts.cumsum(0) - counts).index_select(0, of))

@@ -13,7 +13,7 @@ from torch import Tensor
 from clip_invariance.worlds.dashcam.light import AIR, CONDITIONS, HAZE, LAMPS, SKY, TINT
 from clip_invariance.worlds.dashcam.scenes import BACKDROPS
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 HORIZON = 0.45  # from the top, of the picture's height, at pitch 0
 PITCH = 0.04  # the horizon moves by up to this much
@@ -93,7 +93,8 @@ def _sky(rng: np.random.Generator, rows: int, size: int, *, country: bool) -> Ca
         fade = _fade(70.0, condition)
         far = colours * TINT[condition] * (1 - fade) + AIR[condition] * fade
         far = far + LAMPS[condition] * windows[..., None] * np.array([0.85, 0.65, 0.32]) * (1 - fade)
-        return np.where(built[..., None], far, picture)
+        full: Array = np.where(built[..., None], far, picture)
+        return full
 
     return draw
 
@@ -175,12 +176,13 @@ def _ground(rng: np.random.Generator, rows: int, size: int, *, country: bool) ->
             mirror = (0.45 * np.clip(z / 14, 0.15, 1.0) * (0.8 + 0.2 * np.clip(grain, -1, 1)))[..., None]
             picture = np.where(road, picture * (1 - mirror) * 0.85 + SKY[condition][2] * mirror, picture)
         fade = _fade(z, condition)[..., None]
-        return picture * (1 - fade) + AIR[condition] * fade
+        faded: Array = picture * (1 - fade) + AIR[condition] * fade
+        return faded
 
     return draw
 
 
 def _fade(metres: Any, condition: int) -> Any:
-    """How far a thing at this distance has faded to the colour of the air, 0 to 1 (as in :mod:`painting`)."""
+    """How far a thing at this distance has faded to the colour of the air, 0 to 1 (as things do, see ``_Geometry.fade``)."""
     thickness = metres * HAZE[condition]
     return thickness / (1 + thickness)

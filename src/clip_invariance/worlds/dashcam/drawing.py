@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from clip_invariance.errors import UsageError
 from clip_invariance.worlds.dashcam import artwork, atlas, backdrops
-from clip_invariance.worlds.dashcam.atlas import Atlas, Boxes, Pixels
+from clip_invariance.worlds.dashcam.atlas import Atlas, Boxes
 from clip_invariance.worlds.dashcam.backdrops import CAMERA_HEIGHT, HORIZON, PITCH
 from clip_invariance.worlds.dashcam.light import AIR, HAZE, LAMPS
-from clip_invariance.worlds.dashcam.scenes import BACKDROPS, NOISE_SEEDS, OVERHEAD, RIGHT, Scenes
+from clip_invariance.worlds.dashcam.scenes import BACKDROPS, NOISE_SEEDS, OVERHEAD, RIGHT
+from clip_invariance.worlds.factored import Scenes
 
 SIZES = (16, 512)
+_RAIN = 0.3  # brightness of its streaks, of the air's
 #: What masks and areas are given for.
 OWNERS = ("light", "lamp", "glow", "pedestrian", "car")
 
@@ -93,31 +95,23 @@ def _streaks(size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Layer:
-    """Things that do not overlap within a picture, their sampled pixels and how they are coloured.
+    """At most one thing in each picture. The owners are those of OWNERS that the thing belongs to."""
 
-    Attributes:
-        pixels: what the layer touches.
-        keep, veil: (k, 4) per thing: colour = keep * drawing + alpha * veil.
-        owners: which of OWNERS the things belong to.
-    """
-
-    pixels: Pixels
-    keep: Tensor
-    veil: Tensor
+    boxes: Boxes
     owners: tuple[str, ...] = ()
 
 
 class _Geometry:
-    """Where everything is in a batch of scenes, in pixels."""
+    """What the layers of a batch of scenes have in common."""
 
     def __init__(self, scenes: Scenes, assets: _Assets) -> None:
-        self.scenes, self.assets, self.size = scenes, assets, assets.size
+        self.labels, self.nuisances, self.assets, self.size = scenes.labels, scenes.nuisances, assets, assets.size
         self.device = assets.air.device
         self.rows = torch.arange(len(scenes), device=self.device)
-        self.condition = 3 * scenes.labels["time"] + scenes.labels["weather"]
-        self.shift = (scenes.nuisances["pitch"] * (PITCH * self.size)).round()
+        self.condition = 3 * self.labels["time"] + self.labels["weather"]
+        self.shift = (self.nuisances["pitch"] * (PITCH * self.size)).round()
         self.horizon = self.shift + round(HORIZON * self.size)
-        self.haze = assets.haze[self.condition] * scenes.nuisances["haze"]
+        self.haze = assets.haze[self.condition] * self.nuisances["haze"]
         self.air = assets.air[self.condition]
 
     def fade(self, metres: Tensor) -> Tensor:
@@ -125,38 +119,26 @@ class _Geometry:
         thickness = metres * self.haze
         return thickness / (1 + thickness)
 
+    def boxes(self, drawing: Tensor | int, place: Sequence[Tensor], tint: Tensor | float, fade: Tensor) -> Boxes:
+        """Things at ``place`` (left, top, width, height), tinted (n, 3) and faded (n,)."""
+        n = len(self.rows)
+        fade = fade[:, None]
+        # Pictures are drawn on a scale from 0 to 255.
+        keep = torch.cat([(255 * tint * (1 - fade)).expand(n, 3), torch.ones_like(fade)], dim=1)
+        veil = torch.cat([255 * fade * self.air, torch.zeros_like(fade)], dim=1)
+        return Boxes(self.rows, drawing + torch.zeros_like(self.rows), torch.stack(list(place), dim=1), keep, veil)
+
     def stand(
-        self, drawing: Tensor, x: Tensor, z: Tensor, chosen: Tensor, gain: Tensor | float = 1.0, mirror: bool = False
-    ) -> tuple[Boxes, Tensor]:
-        """Boxes of things that stand on the ground at (x, z) metres, for the chosen pictures; and their fading."""
-        pick = chosen.nonzero()[:, 0]
-        frame = self.assets.atlas.frame[drawing]
+        self, drawing: Tensor, x: Tensor, z: Tensor, gain: Tensor | float = 1.0, mirror: Tensor | float = 1.0
+    ) -> Boxes:
+        """Things that stand on the ground at (x, z) metres."""
+        wide, high, below = self.assets.atlas.frame[drawing].unbind(1)
         scale = self.size / z * gain
-        middle = self.size * (0.5 + (x - self.scenes.nuisances["lane_offset"]) / z)
+        middle = self.size * (0.5 + (x - self.nuisances["lane_offset"]) / z)
         foot = self.horizon + self.size * CAMERA_HEIGHT / z
-        width, height = frame[:, 0] * scale, frame[:, 1] * scale
-        top = foot - (frame[:, 1] + frame[:, 2]) * scale
-        sides = torch.sign(x) if mirror else torch.ones_like(x)
-        boxes = Boxes(self.rows, drawing, middle - width / 2, top, width * sides, height)
-        columns = (boxes.row, boxes.drawing, boxes.left, boxes.top, boxes.width, boxes.height)
-        return Boxes(*(column[pick] for column in columns)), self.fade(z)[pick]
-
-    def layer(self, *groups: tuple[Boxes, Tensor], owners: tuple[str, ...] = ()) -> _Layer:
-        """Sample things that reflect light and fade with distance."""
-        boxes = _join([group[0] for group in groups])
-        fade = torch.cat([group[1] for group in groups])[:, None]
-        keep = torch.cat([(1 - fade).expand(-1, 3), torch.ones_like(fade)], dim=1)
-        veil = torch.cat([fade * self.air[boxes.row], torch.zeros_like(fade)], dim=1)
-        return _Layer(self.sample(boxes), keep, veil, owners)
-
-    def sample(self, boxes: Boxes) -> Pixels:
-        return atlas.pixels(self.assets.atlas, boxes, self.condition[boxes.row], self.size)
-
-
-def _join(boxes: list[Boxes]) -> Boxes:
-    return Boxes(
-        *(torch.cat([getattr(b, name) for b in boxes]) for name in ("row", "drawing", "left", "top", "width", "height"))
-    )
+        width, height = wide * scale, high * scale
+        place = (middle - width / 2, foot - (high + below) * scale, width * mirror, height)
+        return self.boxes(drawing, place, 1.0, self.fade(z))
 
 
 class _Bits:
@@ -167,203 +149,215 @@ class _Bits:
 
     def take(self, bits: int) -> Tensor:
         """The next ``bits`` bits, int64 (n,)."""
-        value = (self.seed >> self.used) & (2**bits - 1)
+        value: Tensor = (self.seed >> self.used) & (2**bits - 1)
         self.used += bits
         return value
 
     def between(self, low: float, high: float, bits: int = 4) -> Tensor:
         """A number from [low, high]."""
-        return low + (high - low) / (2**bits - 1) * self.take(bits)
+        number: Tensor = low + (high - low) / (2**bits - 1) * self.take(bits)
+        return number
 
 
 def _clutter(g: _Geometry) -> Iterator[_Layer]:
     """Trees and buildings far and near, parked cars, signs and street lamps."""
-    bits = _Bits(g.scenes.nuisances["clutter"])
-    city = g.scenes.labels["place"] == 0
-    for nearest, furthest, middle in ((24.0, 34.0, 6.6), (13.0, 19.0, 7.4)):
-        groups = []
+    bits = _Bits(g.nuisances["clutter"])
+    city = g.labels["place"] == 0
+    for nearest, furthest, middle, often in ((24.0, 34.0, 6.6, 1), (13.0, 19.0, 7.6, 0)):
         for side in (-1, 1):
-            here, kind = bits.take(2) > 0, bits.take(4)
-            z, x = bits.between(nearest, furthest), side * bits.between(middle, middle + 1.5, 2)
+            here, kind = bits.take(2) > often, bits.take(4)
+            z, x = bits.between(nearest, furthest, 3), side * bits.between(middle, middle + 1.5, 2)
             drawing = torch.where(
                 city,
-                torch.where(kind < 11, _BUILDINGS + kind % 4, _TREES + kind % 4),
+                torch.where(kind < 10, _BUILDINGS + kind % 4, _TREES + kind % 4),
                 torch.where(kind < 14, _TREES + kind % 6, _BUILDINGS + 4 + kind % 2),
             )
-            groups.append(g.stand(drawing, x, z, here))
-        yield g.layer(*groups)
-    groups = []
+            yield _Layer(g.stand(drawing, x, z)[here])
+    bits = _Bits(g.nuisances["roadside"])
     for side in (-1, 1):
-        dice, kind = bits.take(3), bits.take(4)
-        here = dice < torch.where(city, 5, 1)
-        body, paint = (kind >= 12).long(), kind % 4 + 2 * (kind < 8)
+        here = bits.take(2) < torch.where(city, 3, 1)
+        body, paint = (bits.take(1) + 1) // 2, bits.take(2) + 2
         z = bits.between(8.5, 12.0, 2)
-        groups.append(g.stand(_CARS + (body * 6 + paint) * 2, torch.full_like(z, side * 4.75), z, here))
-    yield g.layer(*groups)
-    here, side, kind = bits.take(2) > 0, 2 * bits.take(1) - 1, bits.take(2)
+        parked = g.stand(_CARS + (body * 6 + paint) * 2, torch.full_like(z, side * 4.75), z)
+        yield _Layer(parked[here])
+    here, side_of_road, kind = bits.take(2) > 0, 2.0 * bits.take(1) - 1, bits.take(2)
     z = bits.between(9.5, 13.0, 3)
-    yield g.layer(g.stand(_SIGNS + kind, side * 4.1, z, here, mirror=True))
+    yield _Layer(g.stand(_SIGNS + kind, side_of_road * 4.1, z, mirror=side_of_road)[here])
 
 
 def _car(g: _Geometry) -> _Layer:
-    labels, nuisances = g.scenes.labels, g.scenes.nuisances
-    drawing = _CARS + (labels["body"] * 6 + labels["car_colour"]) * 2 + nuisances["car_braking"]
-    u = nuisances["car_depth"]
-    z = torch.where(labels["distance"] == 0, _NEAR[0] + (_NEAR[1] - _NEAR[0]) * u, _FAR[0] + (_FAR[1] - _FAR[0]) * u)
-    return g.layer(g.stand(drawing, nuisances["car_offset"], z, z > 0), owners=("car",))
+    drawing = _CARS + (g.labels["body"] * 6 + g.labels["car_colour"]) * 2 + g.nuisances["car_braking"]
+    u = g.nuisances["car_depth"]
+    near, far = (low + (high - low) * u for low, high in (_NEAR, _FAR))
+    z = torch.where(g.labels["distance"] == 0, near, far)
+    return _Layer(g.stand(drawing, g.nuisances["car_offset"], z), ("car",))
 
 
 def _pedestrian(g: _Geometry) -> _Layer:
-    state, nuisances = g.scenes.labels["pedestrian"], g.scenes.nuisances
-    side = 2.0 * nuisances["pedestrian_side"] - 1
-    outwards = torch.where(state == 2, 2.3 + 0.8 * nuisances["pedestrian_x"], 3.85 + 0.45 * nuisances["pedestrian_x"])
-    pose = torch.where(state == 2, 1 + nuisances["pedestrian_stride"], 0)
+    state, nuisances = g.labels["pedestrian"], g.nuisances
+    side, u = 2.0 * nuisances["pedestrian_side"] - 1, nuisances["pedestrian_x"]
+    crossing = state == 2
+    x = side * torch.where(crossing, 2.3 + 0.8 * u, 3.85 + 0.45 * u)
+    pose = torch.where(crossing, 1 + nuisances["pedestrian_stride"], 0)
     drawing = _PEDESTRIANS + pose * 8 + nuisances["pedestrian_clothes"]
-    stand = g.stand(
-        drawing,
-        side * outwards,
-        nuisances["pedestrian_distance"],
-        state > 0,
-        nuisances["pedestrian_scale"],
-        mirror=True,
-    )
-    return g.layer(stand, owners=("pedestrian",))
+    # They walk towards the middle of the road.
+    boxes = g.stand(drawing, x, nuisances["pedestrian_distance"], nuisances["pedestrian_scale"], -side)
+    return _Layer(boxes[state > 0], ("pedestrian",))
 
 
-def _light(g: _Geometry) -> Iterator[_Layer]:
-    """Pole and arm, housing, glow and the lit lamp: red above, green below."""
-    nuisances, size = g.scenes.nuisances, g.size
-    side, u, scale = nuisances["light_side"], nuisances["light_x"], nuisances["light_scale"]
-    metre = scale * (_HOUSING * size / artwork.HOUSING_HEIGHT)  # pixels per metre of the light
-    half = 0.65 * metre
-    left_band = 0.12 + 0.14 * u
-    x = size * torch.where(side == OVERHEAD, 0.36 + 0.28 * u, torch.where(side == RIGHT, 1 - left_band, left_band))
-    x = torch.minimum(torch.maximum(x, 0.31 * metre), size - 0.31 * metre)
-    y = torch.maximum(size * (0.10 + 0.18 * nuisances["light_height"]), half)
-    z = nuisances["light_distance"]
-    foot = g.horizon + size * CAMERA_HEIGHT / z
-    thick = size * 0.55 / z  # of the pole's frame, four times the pole itself
+def _light(g: _Geometry) -> tuple[list[_Layer], list[_Layer]]:
+    """Pole and arm; housing, glow and the lit lamp: red above, green below."""
+    nuisances, size = g.nuisances, g.size
+    side, u, z = nuisances["light_side"], nuisances["light_x"], nuisances["light_distance"]
+    metre = nuisances["light_scale"] * (_HOUSING * size / artwork.HOUSING_HEIGHT)  # pixels per metre of the light
     overhead = side == OVERHEAD
-    at = torch.where(overhead, 0.94 * size, x)
-    arm = y - 0.45 * metre
-    top = torch.where(overhead, arm, y)
-    rows = g.rows
+    band = 0.12 + 0.14 * u
+    x = size * torch.where(overhead, 0.36 + 0.28 * u, torch.where(side == RIGHT, 1 - band, band))
+    x = torch.minimum(torch.maximum(x, 0.31 * metre), size - 0.31 * metre)
+    y = torch.maximum(size * (0.10 + 0.18 * nuisances["light_height"]), 0.65 * metre)
     fade = g.fade(z)
-    pole = Boxes(rows, torch.full_like(rows, _POLE), at - thick / 2, top, thick, (foot - top).clamp(min=1))
-    over = overhead.nonzero()[:, 0]
-    beam = Boxes(
-        rows[over],
-        torch.full_like(over, _ARM),
-        x[over],
-        (arm - thick / 2)[over],
-        (at - x)[over].clamp(min=1),
-        thick[over],
-    )
-    yield g.layer((pole, fade))
-    yield g.layer((beam, fade[over]))
 
-    frame = g.assets.atlas.frame[_HOUSINGS]
-    width, height = frame[0] * metre, frame[1] * metre
-    shell = Boxes(rows, _HOUSINGS + nuisances["light_housing"], x - width / 2, y - height / 2, width, height)
-    yield g.layer((shell, fade), owners=("light",))
+    thick = size * 0.3 / z  # of the pole's frame, twice the pole itself
+    foot = g.horizon + size * CAMERA_HEIGHT / z
+    arm = y - 0.45 * metre
+    post = torch.where(overhead, torch.full_like(x, 0.94 * size), x)
+    top = torch.where(overhead, arm, y)
+    pole = g.boxes(_POLE, (post - thick / 2, top, thick, (foot - top).clamp(min=1)), 1.0, fade)
+    beam = g.boxes(_ARM, (x, arm - thick / 2, (post - x).clamp(min=1), thick), 1.0, fade)
 
-    green = g.scenes.labels["light"] == 1
-    lamp_y = y + torch.where(green, 1.0, -1.0) * artwork.LAMP_STEP * metre
-    radius = artwork.LAMP_RADIUS * metre
-    hue = nuisances["light_hue"]
+    wide, high, _ = g.assets.atlas.frame[_HOUSINGS]
+    place = (x - wide * metre / 2, y - high * metre / 2, wide * metre, high * metre)
+    housing = g.boxes(_HOUSINGS + nuisances["light_housing"], place, 1.0, fade)
+
+    green, hue = g.labels["light"] == 1, nuisances["light_hue"]
     colour = torch.stack(
         [
-            torch.where(green, 0.10 - 0.08 * hue, 1.0),
-            torch.where(green, 0.95, 0.16 + 0.10 * hue),
-            torch.where(green, 0.48 + 0.18 * hue, 0.10),
+            torch.where(green, 0.10 - 0.08 * hue, torch.ones_like(hue)),
+            torch.where(green, torch.full_like(hue, 0.95), 0.16 + 0.10 * hue),
+            torch.where(green, 0.48 + 0.18 * hue, torch.full_like(hue, 0.10)),
         ],
         dim=1,
     )
-    dark = g.assets.lamps[g.condition][:, None]
-    nothing = torch.zeros(len(rows), 4, device=g.device)
+    lamp_y = y + torch.where(green, artwork.LAMP_STEP, -artwork.LAMP_STEP) * metre
+    radius = artwork.LAMP_RADIUS * metre
     reach = _GLOW * radius
-    halo = Boxes(rows, torch.full_like(rows, _HALO), x - reach, lamp_y - reach, 2 * reach, 2 * reach)
-    keep = torch.cat([colour * (0.30 + 0.45 * dark), nothing[:, :1]], dim=1)
-    yield _Layer(g.sample(halo), keep, nothing, ("glow",))
-    disc = Boxes(
-        rows, torch.full_like(rows, _DISC), x - 1.3 * radius, lamp_y - 1.3 * radius, 2.6 * radius, 2.6 * radius
-    )
-    through = (1 - 0.3 * fade)[:, None]  # a lamp shines through fog
-    keep = torch.cat([colour * through, torch.ones_like(through)], dim=1)
-    veil = torch.cat([(1 - through) * g.air, nothing[:, :1]], dim=1)
-    yield _Layer(g.sample(disc), keep, veil, ("light", "lamp", "glow"))
+    strength = (0.30 + 0.45 * g.assets.lamps[g.condition])[:, None]
+    place = (x - reach, lamp_y - reach, 2 * reach, 2 * reach)
+    halo = g.boxes(_HALO, place, colour * strength, torch.zeros_like(fade))
+    half = 1.3 * radius
+    place = (x - half, lamp_y - half, 2 * half, 2 * half)
+    disc = g.boxes(_DISC, place, colour, 0.3 * fade)  # a lamp shines through fog
+    return [_Layer(pole), _Layer(beam[overhead])], [
+        _Layer(housing, ("light",)),
+        _Layer(halo, ("glow",)),
+        _Layer(disc, ("light", "lamp", "glow")),
+    ]
 
 
-def _layers(g: _Geometry) -> Iterator[_Layer]:
-    yield from _clutter(g)
-    light = _light(g)
-    yield next(light)  # pole and arm stand behind the car
-    yield next(light)
-    yield _car(g)
-    yield _pedestrian(g)
-    yield from light
+def _layers(g: _Geometry) -> list[_Layer]:
+    """From back to front. Pole and arm stand behind the car; a pedestrian and the light hide whatever they meet."""
+    pole, light = _light(g)
+    return [*_clutter(g), *pole, _car(g), _pedestrian(g), *light]
 
 
-def _backdrop(g: _Geometry) -> Tensor:
-    """Sky, skyline and road, float32 (n * size * size, 4) in [0, 255]."""
-    size, nuisances = g.size, g.scenes.nuisances
+def _windows(g: _Geometry) -> Tensor:
+    """Where each line of each picture begins in the flat table of backdrops, int64 (n, size)."""
+    size = g.size
     margin, width = backdrops.margin(size), backdrops.WIDTH * size
     rows = torch.arange(size, device=g.device)
-    below = rows - g.horizon[:, None]  # (n, size)
+    below = rows - g.horizon[:, None]
     # The window moves over the sky with pan; over the ground with the lane offset, the more the nearer.
-    lane = 0.5 * size + nuisances["lane_offset"][:, None] * (below + 0.5) / CAMERA_HEIGHT
-    column = torch.where(below < 0, nuisances["pan"][:, None] * (size - 1), lane)
+    lane = 0.5 * size + g.nuisances["lane_offset"][:, None] * (below + 0.5) / CAMERA_HEIGHT
+    column = torch.where(below < 0, g.nuisances["pan"][:, None] * (size - 1), lane)
     halves = (column * backdrops.PHASES).floor().clamp(0, backdrops.PHASES * size - 1).long()
-    copy = (g.condition * 2 + g.scenes.labels["place"]) * BACKDROPS + nuisances["backdrop"]
+    copy = (g.condition * 2 + g.labels["place"]) * BACKDROPS + g.nuisances["backdrop"]
     phase, whole = halves % backdrops.PHASES, halves // backdrops.PHASES
     line = (copy[:, None] * backdrops.PHASES + phase) * (size + 2 * margin) + rows + margin - g.shift[:, None].long()
-    start = (line * width + whole) * 4
-    windows = g.assets.backdrop.view(-1).unfold(0, 4 * size, 1)
-    return windows.index_select(0, start.view(-1)).view(-1, 4).float()
+    return (line * width + whole) * 4
 
 
-def _draw(scenes: Scenes, assets: _Assets) -> Tensor:
-    """uint8 (n, 3, size, size) for one batch."""
-    g = _Geometry(scenes, assets)
-    canvas = _backdrop(g)
-    for layer in _layers(g):
-        p = layer.pixels
-        colour = p.colour * (255 * layer.keep).index_select(0, p.thing)
-        colour += p.colour[:, 3:] * (255 * layer.veil).index_select(0, p.thing)
-        under = canvas.index_select(0, p.place)
-        canvas.index_copy_(0, p.place, under.mul_(1 - p.colour[:, 3:]).add_(colour))
-    return _camera(canvas.view(len(scenes), g.size, g.size, 4), g)
+class _Batch:
+    """Scenes whose geometry is known, drawn in blocks of ``block`` pictures.
+
+    Geometry is a few numbers per thing: many scenes at once, or the calls would cost more than the arithmetic. Pixels
+    are many: few pictures at once, so that they stay in the processor's cache.
+    """
+
+    def __init__(self, scenes: Scenes, assets: _Assets, block: int) -> None:
+        self.geometry = g = _Geometry(scenes, assets)
+        self.layers = _layers(g)
+        self.block = block
+        boxes = atlas.join([layer.boxes for layer in self.layers])
+        layer_of = torch.cat([torch.full_like(layer.boxes.row, k) for k, layer in enumerate(self.layers)])
+        count = len(self.layers)
+        key = boxes.row // block * count + layer_of
+        order = key.argsort(stable=True)
+        boxes = boxes[order]
+        condition = g.condition[boxes.row]
+        local = replace(boxes, row=boxes.row % block)
+        self.located = atlas.locate(assets.atlas, local, condition, g.size)
+        blocks = -(-len(scenes) // block)
+        self.things = torch.bincount(key, minlength=blocks * count).view(blocks, count).sum(1).cumsum(0).tolist()
+        area = torch.zeros(blocks * count, dtype=torch.int64, device=g.device)
+        area.index_add_(0, key[order], self.located.wide * self.located.tall)
+        self.touched: list[list[int]] = area.view(blocks, count).tolist()
+
+    def __iter__(self) -> Iterator[tuple[slice, list[tuple[_Layer, Tensor, Tensor]]]]:
+        """For each block: its pictures, and for each layer the places and colours of its pixels."""
+        n, begin = len(self.geometry.rows), 0
+        for number, (end, touched) in enumerate(zip(self.things, self.touched, strict=True)):
+            places, colours = atlas.sample(
+                self.geometry.assets.atlas, self.located, slice(begin, end), self.geometry.size
+            )
+            begin = end
+            parts = zip(self.layers, places.split(touched), colours.split(touched), strict=True)
+            yield slice(number * self.block, min(n, (number + 1) * self.block)), list(parts)
 
 
-def _camera(canvas: Tensor, g: _Geometry) -> Tensor:
+def _draw(batch: _Batch, pictures: Tensor) -> None:
+    """Fill uint8 (n, 3, size, size)."""
+    g = batch.geometry
+    starts = _windows(g)
+    windows = g.assets.backdrop.view(-1).unfold(0, 4 * g.size, 1)
+    for rows, layers in batch:
+        canvas = windows.index_select(0, starts[rows].reshape(-1)).view(-1, 4).float()
+        for _, place, colour in layers:
+            under = canvas.index_select(0, place)
+            canvas.index_copy_(0, place, under.mul_(1 - colour[:, 3:]).add_(colour))
+        pictures[rows] = _camera(canvas.view(-1, g.size, g.size, 4), g, rows)
+
+
+def _camera(canvas: Tensor, g: _Geometry, rows: slice) -> Tensor:
     """Rain before the lens, exposure, blur and sensor noise: (n, size, size, 4) in [0, 255] to uint8 pictures."""
-    nuisances, size, n = g.scenes.nuisances, g.size, len(canvas)
-    seed = nuisances["noise_seed"]
-    rainy = (g.scenes.labels["weather"] == 1).nonzero()[:, 0]
+    size, n = g.size, len(canvas)
+    seed, exposure, blur, noise = (g.nuisances[name][rows] for name in ("noise_seed", "exposure", "blur", "noise"))
+    rainy = (g.labels["weather"][rows] == 1).nonzero()[:, 0]
     streaks = g.assets.rain.unfold(0, size * size, 1).index_select(0, (seed[rainy] % _RAIN_ROWS) * size)
-    air = torch.cat([g.air[rainy] * (255 * 0.30), torch.zeros(len(rainy), 1, device=g.device)], dim=1)
-    canvas.index_add_(0, rainy, streaks.view(-1, size, size, 1) * air[:, None, None])
-    canvas *= nuisances["exposure"][:, None, None, None]
-    side = (nuisances["blur"] / 4)[:, None, None, None]
-    for axis in (1, 2):
+    image = canvas[..., :3].permute(0, 3, 1, 2).contiguous()
+    streaks = streaks.view(-1, 1, size, size) * (255 * _RAIN * g.air[rows][rainy])[:, :, None, None]
+    image.index_add_(0, rainy, streaks)
+    image *= exposure[:, None, None, None]
+    share = (blur / 4)[:, None, None, None]
+    for axis in (2, 3):
         # A share of each pixel goes to its two neighbours; the picture's edge gives to itself.
-        flow = (canvas.narrow(axis, 1, size - 1) - canvas.narrow(axis, 0, size - 1)) * side
-        canvas.narrow(axis, 0, size - 1).add_(flow)
-        canvas.narrow(axis, 1, size - 1).sub_(flow)
-    noise = g.assets.noise.unfold(0, size * size * 4, 1).index_select(0, seed).view(n, size, size, 4)
-    canvas += noise.mul_((255 * nuisances["noise"])[:, None, None, None])
-    return canvas.add_(0.5).clamp_(0, 255).to(torch.uint8)[..., :3].permute(0, 3, 1, 2).contiguous()
+        flow = (image.narrow(axis, 1, size - 1) - image.narrow(axis, 0, size - 1)).mul_(share)
+        image.narrow(axis, 0, size - 1).add_(flow)
+        image.narrow(axis, 1, size - 1).sub_(flow)
+    grain = g.assets.noise.unfold(0, size * size * 3, 1).index_select(0, seed).view(n, 3, size, size)
+    image += grain.mul_((255 * noise)[:, None, None, None])
+    return image.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def _batches(scenes: Scenes, size: int, device: str) -> Iterator[tuple[Scenes, _Assets]]:
+def _batches(scenes: Scenes, size: int, device: str) -> Iterator[tuple[slice, _Batch]]:
     low, high = SIZES
     if not low <= size <= high:
         raise UsageError(f"size={size}: expected {low} to {high} pixels")
     assets = _assets(size, device)
-    # On a CPU a batch should stay in the cache; a GPU wants enough to do.
-    batch = max(1, (64 if assets.air.device.type == "cpu" else 4096) * 64 * 64 // (size * size))
-    for start in range(0, len(scenes), batch):
-        yield scenes[start : start + batch].to(device), assets
+    many, block = (1024, 32) if assets.air.device.type == "cpu" else (8192, 2048)
+    block = max(1, block * 64 * 64 // (size * size))
+    for start in range(0, len(scenes), many):
+        rows = slice(start, min(len(scenes), start + many))
+        yield rows, _Batch(scenes[rows].to(device), assets, block)
 
 
 @torch.inference_mode()
@@ -385,10 +379,8 @@ def render(scenes: Scenes, *, size: int = 64, device: str = "cpu") -> Tensor:
         UsageError: for a size out of range.
     """
     pictures = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8, device=device)
-    done = 0
-    for batch, assets in _batches(scenes, size, device):
-        pictures[done : done + len(batch)] = _draw(batch, assets)
-        done += len(batch)
+    for rows, batch in _batches(scenes, size, device):
+        _draw(batch, pictures[rows])
     return pictures
 
 
@@ -397,29 +389,23 @@ def coverage(scenes: Scenes, *, size: int = 64, device: str = "cpu") -> dict[str
     """How much of each pixel shows a thing, after what stands before it: float32 (n, size, size), from 0 to 1.
 
     Of the things in OWNERS: "light" is the housing with its lamps, "lamp" the lit lamp, "glow" every pixel that the
-    state of the light may change (1 there), "pedestrian" and "car" include their shadows. Blur spreads a thing by one
+    light's state may brighten (1 there), "pedestrian" and "car" include their shadows. Blur spreads a thing by one
     pixel more.
 
     Raises:
         UsageError: for a size out of range.
     """
-    parts = []
-    for batch, assets in _batches(scenes, size, device):
-        g = _Geometry(batch, assets)
-        canvas = torch.zeros(len(batch) * size * size, len(OWNERS), device=device)
-        for layer in _layers(g):
-            p = layer.pixels
-            belongs = torch.tensor([float(owner in layer.owners) for owner in OWNERS], device=device)
-            alpha = p.colour[:, 3:]
-            shown = alpha
-            if layer.owners == ("glow",):  # adds light and hides nothing
-                shown = (p.colour[:, :1] > 0).float()
-            canvas[p.place] = canvas[p.place] * (1 - alpha) + belongs * shown
-        parts.append(canvas.clamp_(0, 1).view(len(batch), size, size, len(OWNERS)))
-    if not parts:
-        return {owner: torch.zeros(0, size, size, device=device) for owner in OWNERS}
-    full = torch.cat(parts)
-    return {owner: full[..., k].contiguous() for k, owner in enumerate(OWNERS)}
+    covers = torch.zeros(len(scenes), size, size, len(OWNERS), device=device)
+    for start, batch in _batches(scenes, size, device):
+        for rows, layers in batch:
+            canvas = covers[start][rows].view(-1, len(OWNERS))
+            for layer, place, colour in layers:
+                belongs = torch.tensor([float(owner in layer.owners) for owner in OWNERS], device=device)
+                alpha = colour[:, 3:]
+                # A glow adds light and hides nothing.
+                shown = (colour[:, :3].sum(1, keepdim=True) > 0).float() if layer.owners == ("glow",) else alpha
+                canvas[place] = (canvas[place] * (1 - alpha) + belongs * shown).clamp(0, 1)
+    return {owner: covers[..., k].contiguous() for k, owner in enumerate(OWNERS)}
 
 
 def masks(scenes: Scenes, size: int = 64) -> dict[str, Tensor]:

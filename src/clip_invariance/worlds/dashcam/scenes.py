@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clip_invariance.errors import UsageError
+from clip_invariance.worlds.factored import Scenes, draw_labels
 
 #: Categorical factor -> names of its values.
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -68,43 +69,14 @@ NUISANCES: dict[str, Range] = {
     "pitch": _number(-1.0, 1.0),  # of the camera: moves the horizon by up to 0.04 of the picture
     "backdrop": _choice(BACKDROPS),  # clouds, skyline, road surface
     "pan": _number(0.0, 1.0),  # of clouds and skyline
-    "clutter": Range(0, 2**52 - 1, 0, 2**52 - 1, whole=True),  # trees, buildings, signs and parked cars
+    "clutter": _choice(2**44),  # which trees and buildings stand where
+    "roadside": _choice(2**22),  # which signs, lamps and parked cars
     "haze": _number(0.7, 1.3, 0.0, 3.0),  # multiplies the weather's haze
     "exposure": _number(0.85, 1.15, 0.3, 2.0),
     "blur": _number(0.0, 0.6, 0.0, 1.0),  # 1: the kernel [1 2 1] / 4 both ways
     "noise": _number(0.006, 0.025, 0.0, 0.2),  # standard deviation, full scale 1
     "noise_seed": _choice(NOISE_SEEDS),
 }
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """What is in each of n pictures.
-
-    Attributes:
-        labels: factor -> int64 (n,), an index into FACTORS[factor].
-        nuisances: nuisance -> (n,), float32 or int64, see NUISANCES.
-    """
-
-    labels: dict[str, Tensor]
-    nuisances: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(self.labels["light"])
-
-    def __getitem__(self, which: slice | Tensor) -> Scenes:
-        """The scenes chosen by a slice, a boolean mask or a tensor of indices."""
-        return Scenes(
-            {name: column[which] for name, column in self.labels.items()},
-            {name: column[which] for name, column in self.nuisances.items()},
-        )
-
-    def to(self, device: torch.device | str) -> Scenes:
-        """The same scenes on another device."""
-        return Scenes(
-            {name: column.to(device) for name, column in self.labels.items()},
-            {name: column.to(device) for name, column in self.nuisances.items()},
-        )
 
 
 def sample(n: int, seed: int, *, given: Mapping[str, int | float | Tensor] | None = None) -> Scenes:
@@ -122,7 +94,7 @@ def sample(n: int, seed: int, *, given: Mapping[str, int | float | Tensor] | Non
         UsageError: for an unknown name or a value out of range.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels = {name: torch.randint(len(values), (n,), generator=generator) for name, values in FACTORS.items()}
+    labels = draw_labels(FACTORS, n, generator, None)
     nuisances = {}
     for name, span in NUISANCES.items():
         if span.whole:
