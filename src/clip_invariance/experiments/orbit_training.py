@@ -53,7 +53,7 @@ SAMPLES = {"smoke": ("1", "4"), "quick": ("1", "4"), "standard": ("1", "2", "4",
 WIDTHS = {
     "smoke": (0, NARROW),
     "quick": (0, NARROW),
-    "standard": (0, 4, NARROW, 16, 32, 64),
+    "standard": (0, 4, NARROW, 16, 64),
     "full": (0, 4, NARROW, 16, 32, 64),
 }
 SIZES = {"smoke": (64,), "quick": (64,), "standard": (64, 128, 256), "full": (64, 128, 256)}
