@@ -76,12 +76,17 @@ class Claim(BaseModel):
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One row of the ledger as judged. The numbers are those of the first essential condition; None if unmeasured."""
+    """One row of the ledger as judged.
+
+    The numbers are those of the condition that decided: the first that fails or is open, or else the first essential
+    one. They are None if it is not measured.
+    """
 
     claim: Claim
     verdict: Verdict
     reason: str
     states: tuple[State, ...]
+    decided_by: Condition | None = None
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -153,46 +158,49 @@ def _judge(claim: Claim, results: Mapping[str, Results]) -> ClaimRow:
         return ClaimRow(claim, "not yet measured", "no rule is registered", ())
     values = [find_value(results, condition.value) for condition in claim.conditions]
     states = tuple(c.state(v) for c, v in zip(claim.conditions, values, strict=True))
-    verdict, reason = _verdict(claim.conditions, states)
+    verdict, decisive, reason = _verdict(claim.conditions, states)
     measured = [(c, v) for c, v in zip(claim.conditions, values, strict=True) if v is not None]
     if verdict != "not yet measured":
         if any(results[c.chapter].run.profile == "smoke" for c, _ in measured):
             verdict, reason = "inconclusive", "the smoke profile is too small to judge anything"
         elif any(v.n < MIN_SEEDS for _, v in measured):
             verdict, reason = "inconclusive", f"fewer than {MIN_SEEDS} seeds"
-    lead = next(c for c in claim.conditions if c.role == "essential")
-    shown = find_value(results, lead.value)
+    shown = find_value(results, decisive.value)
     if shown is None:
-        return ClaimRow(claim, verdict, reason, states)
-    run = results[lead.chapter].run
+        return ClaimRow(claim, verdict, reason, states, decisive)
+    run = results[decisive.chapter].run
     return ClaimRow(
         claim,
         verdict,
         reason,
         states,
+        decisive,
         value=shown.value,
         low=shown.low,
         high=shown.high,
         seeds=shown.n,
         profile=run.profile,
         device=run.device,
-        figure=f"{lead.chapter}/{shown.figure}" if shown.figure else None,
+        figure=f"{decisive.chapter}/{shown.figure}" if shown.figure else None,
     )
 
 
-def _verdict(conditions: Sequence[Condition], states: Sequence[State]) -> tuple[Verdict, str]:
-    """The verdict and, in words, the condition that decided it."""
+def _verdict(conditions: Sequence[Condition], states: Sequence[State]) -> tuple[Verdict, Condition, str]:
+    """The verdict, the condition that decided it, and why, in words."""
 
-    def first(role: str, *wanted: State) -> str:
+    def first(role: str, *wanted: State) -> Condition | None:
         pairs = zip(conditions, states, strict=True)
-        return next((f"{s}: {c.reads}" for c, s in pairs if c.role == role and s in wanted), "")
+        return next((c for c, s in pairs if c.role == role and s in wanted), None)
 
     if "missing" in states:
-        return "not yet measured", f"no result yet for {conditions[list(states).index('missing')].value}"
+        missing = conditions[list(states).index("missing")]
+        return "not yet measured", missing, f"no result yet for {missing.value}"
     if failed := first("essential", "fails"):
-        return "contradicted", failed
+        return "contradicted", failed, f"“{failed.reads}” fails"
     if undecided := first("essential", "open"):
-        return "inconclusive", undecided
-    if short := first("qualifier", "fails", "open"):
-        return "qualified", short
-    return "supported", "every condition holds"
+        return "inconclusive", undecided, f"“{undecided.reads}” is undecided"
+    if failed := first("qualifier", "fails"):
+        return "qualified", failed, f"“{failed.reads}” fails"
+    if undecided := first("qualifier", "open"):
+        return "qualified", undecided, f"“{undecided.reads}” is undecided"
+    return "supported", next(c for c in conditions if c.role == "essential"), "every condition holds"

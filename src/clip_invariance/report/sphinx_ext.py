@@ -464,11 +464,11 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
     anchor = claim.id.lower()
     name = element("a", "claim-id", claim.id, href=f"#{anchor}")
     side = element("div", "claim-side", name, badge(row.verdict))
-    lead = next((c for c in claim.conditions if c.role == "essential"), None)
-    value = find_value(shown(env).results, lead.value) if lead else None
-    if lead and value:
+    decisive = row.decided_by
+    value = find_value(shown(env).results, decisive.value) if decisive else None
+    if decisive and value:
         printed = element("span", "claim-number", point(value)), element("span", "claim-interval", interval(value))
-        run = shown(env).results[lead.chapter].run
+        run = shown(env).results[decisive.chapter].run
         quoted = element("span", "ci-value", *printed, title=provenance(value, run), tabindex="0")
         side += element("div", "claim-value", quoted)
     main = element("div", "claim-main", element("p", "claim-text", claim.claim))
