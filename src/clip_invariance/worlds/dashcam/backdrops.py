@@ -20,7 +20,7 @@ PITCH = 0.04  # the horizon moves by up to this much
 CAMERA_HEIGHT = 1.35  # metres; the focal length is one picture width, so x = 1 / 2 + X / Z
 WIDTH = 2  # pictures; the window is one picture wide
 PHASES = 2  # positions within a pixel, so that a lane line moves by half pixels
-_SAMPLES = 4  # per pixel and direction
+_ACROSS, _DOWN = 4, 2  # samples per pixel
 _LANE, _EDGE = 1.6, 3.6  # metres from the middle of the lane to its lines, and to the edge of the road
 
 
@@ -36,46 +36,53 @@ def bank(size: int) -> Tensor:
     horizon = round(HORIZON * size) + margin(size)
     for place in range(2):
         for variant in range(BACKDROPS):
-            rng = np.random.default_rng([place, variant])
-            sky = _sky(rng, horizon, size, country=bool(place))
-            ground = _ground(rng, rows - horizon, size, country=bool(place))
+            sky = _sky(np.random.default_rng([0, place, variant]), horizon, size, country=bool(place))
+            ground = _ground(np.random.default_rng([1, place, variant]), rows - horizon, size, country=bool(place))
             for condition in range(CONDITIONS):
                 full = np.concatenate([sky(condition), ground(condition)])
                 # A pixel is the mean over its own width, half a pixel further for the second phase.
-                step = _SAMPLES // PHASES
+                halves = full.reshape(rows, _DOWN, -1, _ACROSS // PHASES, 3).mean(axis=(1, 3))
+                pixels = 0.5 * (halves + np.roll(halves, -1, axis=1))
+                shades = np.rint(255 * pixels.clip(0, 1))
                 for phase in range(PHASES):
-                    moved = np.roll(full, -phase * step, axis=1)
-                    pixels = moved.reshape(rows, _SAMPLES, -1, _SAMPLES, 3).mean(axis=(1, 3))
-                    pictures[condition, place, variant, phase, ..., :3] = np.rint(255 * pixels.clip(0, 1))
+                    pictures[condition, place, variant, phase, ..., :3] = shades[:, phase::PHASES]
     pictures[..., 3] = 0
     return torch.from_numpy(pictures)
 
 
-def _smooth(rng: np.random.Generator, height: int, width: int, cell: float, stretch: float = 1.0) -> Array:
-    """A smooth random field (height, width) with mean 0 and spread 1; blobs of about ``cell`` samples."""
-    coarse = rng.standard_normal((max(2, int(height / cell) + 2), max(2, int(width / (cell * stretch)) + 2)))
-    y, x = np.linspace(0, coarse.shape[0] - 1.001, height), np.linspace(0, coarse.shape[1] - 1.001, width)
+def _smooth(rng: np.random.Generator, up: Array, across: Array, cell: float, stretch: float = 1.0) -> Array:
+    """A smooth random field with mean 0 and spread about 1, the same at every picture size.
+
+    Args:
+        rng: decides the field.
+        up, across: where it is wanted, (h,) from 0 to 0.7 and (w,) from 0 to WIDTH, in picture widths.
+        cell: size of its blobs, in picture widths.
+        stretch: they are wider than tall by this factor.
+    """
+    coarse = rng.standard_normal((int(0.7 / cell) + 3, int(WIDTH / (cell * stretch)) + 3))
+    y, x = up / cell, across / (cell * stretch)
     top, left = y.astype(int), x.astype(int)
     v, u = y - top, x - left
     v, u = (v * v * (3 - 2 * v))[:, None], (u * u * (3 - 2 * u))[None]
     upper = coarse[top][:, left] * (1 - u) + coarse[top][:, left + 1] * u
     lower = coarse[top + 1][:, left] * (1 - u) + coarse[top + 1][:, left + 1] * u
-    field: Array = upper * (1 - v) + lower * v
+    field: Array = (upper * (1 - v) + lower * v).astype(np.float32)
     return field
 
 
 def _sky(rng: np.random.Generator, rows: int, size: int, *, country: bool) -> Callable[[int], Array]:
-    height, width = rows * _SAMPLES, WIDTH * size * _SAMPLES
-    unit = size * _SAMPLES  # samples per picture width
-    up = (height - 0.5 - np.arange(height)) / unit  # above the horizon
-    clouds = sum(
-        (_smooth(rng, height, width, unit * 0.09 / 2**k, 2.2) * 0.6**k for k in range(4)), np.zeros((height, width))
-    )
-    top, paint, glow = _skyline(rng, width, unit, country=country)
+    height, width = rows * _DOWN, WIDTH * size * _ACROSS
+    up = (height - 0.5 - np.arange(height, dtype=np.float32)) / (size * _DOWN)  # above the horizon
+    across = (np.arange(width, dtype=np.float32) + 0.5) / (size * _ACROSS)
+    octaves = [_smooth(rng, up, across, 0.09 / 2**k, 2.2) * 0.6**k for k in range(4)]
+    clouds = octaves[0] + octaves[1] + octaves[2] + octaves[3]
+    top, paint, glow = _skyline(rng, across, country=country)
     built = up[:, None] < top[None]
     colours = paint(up)
     windows = glow(up)
-    stars = (rng.random((height, width)) < 0.0004) & (up[:, None] > 0.15)
+    stars = np.zeros((height, width), dtype=bool)
+    for x, y in rng.uniform((0, 0.15), (WIDTH, 0.5), (90, 2)):
+        stars[max(0, height - 1 - int(y * size * _DOWN)), int(x * size * _ACROSS)] = True
 
     def draw(condition: int) -> Array:
         time, weather = divmod(condition, 3)
@@ -100,13 +107,14 @@ def _sky(rng: np.random.Generator, rows: int, size: int, *, country: bool) -> Ca
 
 
 def _skyline(
-    rng: np.random.Generator, width: int, unit: int, *, country: bool
+    rng: np.random.Generator, across: Array, *, country: bool
 ) -> tuple[Array, Callable[[Array], Array], Callable[[Array], Array]]:
     """Height above the horizon per column, and functions of height that give colours and lit windows."""
-    columns = np.arange(width)
+    width = len(across)
+    ground = np.zeros(1)
     if country:
-        hills = 0.055 + 0.03 * _smooth(rng, 2, width, unit * 0.35)[0]
-        wood = 0.022 + 0.010 * _smooth(rng, 2, width, unit * 0.025)[0] + 0.006 * _smooth(rng, 2, width, unit * 0.008)[0]
+        hills = 0.055 + 0.03 * _smooth(rng, ground, across, 0.35)[0]
+        wood = 0.022 + 0.010 * _smooth(rng, ground, across, 0.025)[0] + 0.006 * _smooth(rng, ground, across, 0.008)[0]
         top = np.maximum(np.maximum(hills, wood), 0.01)
 
         def paint(up: Array) -> Array:
@@ -117,19 +125,20 @@ def _skyline(
     top = np.empty(width)
     shade = np.empty((width, 3))
     edge = np.zeros(width)
-    start = 0
-    while start < width:
-        stop = start + int(unit * rng.uniform(0.05, 0.14))
-        top[start:stop] = rng.uniform(0.05, 0.2)
-        shade[start:stop] = rng.uniform(0.38, 0.62) + rng.uniform(-0.05, 0.05, 3)
-        edge[start:stop] = start
+    start = 0.0
+    while start < WIDTH:
+        stop = start + rng.uniform(0.05, 0.14)
+        columns = (across >= start) & (across < stop)
+        top[columns] = rng.uniform(0.05, 0.2)
+        shade[columns] = rng.uniform(0.38, 0.62) + rng.uniform(-0.05, 0.05, 3)
+        edge[columns] = start
         start = stop
-    across = (columns - edge) / (unit * 0.018)
+    storefront = (across - edge) / 0.018
 
     def windows(up: Array) -> tuple[Array, Array]:
         storey = up[:, None] / 0.02
-        glass = (np.mod(storey, 1) > 0.4) & (np.mod(across, 1) > 0.4)[None]
-        cell = np.floor(storey) * 131 + np.floor(across)[None] * 71 + edge[None] * 17
+        glass = (np.mod(storey, 1) > 0.4) & (np.mod(storefront, 1) > 0.4)[None]
+        cell = np.floor(storey) * 131 + np.floor(storefront)[None] * 71 + edge[None] * 1700
         return glass, np.mod(np.sin(cell) * 43758.5453, 1) < 0.45
 
     def paint_city(up: Array) -> Array:
@@ -144,15 +153,15 @@ def _skyline(
 
 
 def _ground(rng: np.random.Generator, rows: int, size: int, *, country: bool) -> Callable[[int], Array]:
-    height, width = rows * _SAMPLES, WIDTH * size * _SAMPLES
-    unit = size * _SAMPLES
-    down = (np.arange(height) + 0.5) / unit
+    height, width = rows * _DOWN, WIDTH * size * _ACROSS
+    down = (np.arange(height, dtype=np.float32) + 0.5) / (size * _DOWN)
+    across = (np.arange(width, dtype=np.float32) + 0.5) / (size * _ACROSS)
     z = (CAMERA_HEIGHT / down)[:, None]
-    x = ((np.arange(width) + 0.5 - width / 2) / unit)[None] * z
-    grain = _smooth(rng, height, width, unit * 0.02, 3) * 0.5 + _smooth(rng, height, width, unit * 0.006, 2)
+    x = (across - WIDTH / 2)[None] * z
+    phase, tone, zebra = rng.uniform(0, 6), rng.uniform(-0.04, 0.04), rng.random() < 0.7
+    grain = _smooth(rng, down, across, 0.02, 3) * 0.5 + _smooth(rng, down, across, 0.006, 2)
     side = np.abs(x)
-    phase = rng.uniform(0, 6)
-    asphalt = 0.33 + rng.uniform(-0.04, 0.04) + 0.012 * grain - 0.03 * np.exp(-(((side - 0.8) / 0.3) ** 2))
+    asphalt = 0.33 + tone + 0.012 * grain - 0.03 * np.exp(-(((side - 0.8) / 0.3) ** 2))
     colour = asphalt[..., None] * np.array([1.0, 1.0, 1.03])
     beside = np.array([0.30, 0.42, 0.17]) if country else np.array([0.52, 0.51, 0.49])
     shoulder = np.array([0.50, 0.45, 0.36]) if country else np.array([0.64, 0.63, 0.61])
@@ -161,7 +170,7 @@ def _ground(rng: np.random.Generator, rows: int, size: int, *, country: bool) ->
     colour = np.where((side > _EDGE + (0.9 if country else 2.6))[..., None], beside * texture, colour)
     dash = np.mod(z + phase, 6) < 3.2
     lines = ((np.abs(side - _LANE) < 0.085) & dash) | (np.abs(side - _EDGE) < 0.08)
-    if not country and rng.random() < 0.7:
+    if zebra and not country:
         crossing = (z > 8.6) & (z < 11.2) & (side < _EDGE)
         lines = (lines & ~((z > 8.2) & (z < 11.6))) | (crossing & (np.mod(x, 1.0) < 0.5))
     colour = np.where(lines[..., None], np.array([0.88, 0.88, 0.84]), colour)
