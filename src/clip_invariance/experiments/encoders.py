@@ -33,6 +33,7 @@ def train(
     embed_dim: int = 64,
     keep_at: Sequence[int] = (),
     augmented: bool = False,
+    rate: float | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Train a CLIP from scratch and return its weights as a table that the store can keep.
@@ -46,6 +47,7 @@ def train(
         embed_dim: width of the shared space.
         keep_at: numbers of steps after which to keep the weights as well; the end is always kept.
         augmented: crop and recolour images at random in training.
+        rate: peak learning rate; None for the tower's own in :data:`RATES`.
         options: for :func:`training.contrastive.fit`.
 
     Returns:
@@ -64,7 +66,7 @@ def train(
         captions,
         steps=steps,
         seed=seed,
-        rate=RATES[tower],
+        rate=RATES[tower] if rate is None else rate,
         augment=crop_and_colour if augmented else None,
         watch=keep,
         watch_at=(*keep_at, steps),
