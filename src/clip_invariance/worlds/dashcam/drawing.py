@@ -302,15 +302,13 @@ class _Batch:
         area.index_add_(0, key[order], self.located.wide * self.located.tall)
         self.touched: list[list[int]] = area.view(blocks, count).tolist()
 
-    def __iter__(self) -> Iterator[tuple[slice, list[tuple[_Layer, Tensor, Tensor]]]]:
-        """For each block: its pictures, and for each layer the places and colours of its pixels."""
+    def __iter__(self) -> Iterator[tuple[slice, list[tuple[_Layer, Tensor, Tensor, Tensor]]]]:
+        """For each block: its pictures, and for each layer the places, colours and alphas of its pixels."""
         n, begin = len(self.geometry.rows), 0
         for number, (end, touched) in enumerate(zip(self.things, self.touched, strict=True)):
-            places, colours = atlas.sample(
-                self.geometry.assets.atlas, self.located, slice(begin, end), self.geometry.size
-            )
+            sampled = atlas.sample(self.geometry.assets.atlas, self.located, slice(begin, end), self.geometry.size)
             begin = end
-            parts = zip(self.layers, places.split(touched), colours.split(touched), strict=True)
+            parts = zip(self.layers, *(column.split(touched) for column in sampled), strict=True)
             yield slice(number * self.block, min(n, (number + 1) * self.block)), list(parts)
 
 
@@ -321,9 +319,9 @@ def _draw(batch: _Batch, pictures: Tensor) -> None:
     windows = g.assets.backdrop.view(-1).unfold(0, 4 * g.size, 1)
     for rows, layers in batch:
         canvas = windows.index_select(0, starts[rows].reshape(-1)).view(-1, 4).float()
-        for _, place, colour in layers:
+        for _, place, colour, alpha in layers:
             under = canvas.index_select(0, place)
-            canvas.index_copy_(0, place, under.mul_(1 - colour[:, 3:]).add_(colour))
+            canvas.index_copy_(0, place, under.mul_(1 - alpha).add_(colour))
         pictures[rows] = _camera(canvas.view(-1, g.size, g.size, 4), g, rows)
 
 
@@ -399,9 +397,9 @@ def coverage(scenes: Scenes, *, size: int = 64, device: str = "cpu") -> dict[str
     for start, batch in _batches(scenes, size, device):
         for rows, layers in batch:
             canvas = covers[start][rows].view(-1, len(OWNERS))
-            for layer, place, colour in layers:
+            for layer, place, colour, full in layers:
                 belongs = torch.tensor([float(owner in layer.owners) for owner in OWNERS], device=device)
-                alpha = colour[:, 3:]
+                alpha = full[:, :1]
                 # A glow adds light and hides nothing.
                 shown = (colour[:, :3].sum(1, keepdim=True) > 0).float() if layer.owners == ("glow",) else alpha
                 canvas[place] = (canvas[place] * (1 - alpha) + belongs * shown).clamp(0, 1)
