@@ -30,9 +30,9 @@ def margin(size: int) -> int:
 
 
 def bank(size: int) -> Tensor:
-    """Every backdrop, uint8 (9 conditions, 2 places, BACKDROPS, PHASES, size + 2 margin, WIDTH size, 4)."""
+    """Every backdrop, uint8 (3, 9 conditions, 2 places, BACKDROPS, PHASES, size + 2 margin, WIDTH size)."""
     rows = size + 2 * margin(size)
-    pictures = np.empty((CONDITIONS, 2, BACKDROPS, PHASES, rows, WIDTH * size, 4), dtype=np.uint8)
+    pictures = np.empty((3, CONDITIONS, 2, BACKDROPS, PHASES, rows, WIDTH * size), dtype=np.uint8)
     horizon = round(HORIZON * size) + margin(size)
     for place in range(2):
         for variant in range(BACKDROPS):
@@ -45,8 +45,7 @@ def bank(size: int) -> Tensor:
                 pixels = 0.5 * (halves + np.roll(halves, -1, axis=1))
                 shades = np.rint(255 * pixels.clip(0, 1))
                 for phase in range(PHASES):
-                    pictures[condition, place, variant, phase, ..., :3] = shades[:, phase::PHASES]
-    pictures[..., 3] = 0
+                    pictures[:, condition, place, variant, phase] = shades[:, phase::PHASES].transpose(2, 0, 1)
     return torch.from_numpy(pictures)
 
 

@@ -44,7 +44,7 @@ class _Assets:
 
     size: int
     atlas: Atlas
-    backdrop: Tensor  # uint8 (texels, 4)
+    backdrop: Tensor  # uint8 (3, texels)
     air: Tensor  # (9, 3)
     haze: Tensor  # (9,)
     lamps: Tensor  # (9,)
@@ -67,11 +67,11 @@ def _assets(size: int, device: str) -> _Assets:
     sketches += [artwork.tree(kind, size / 13) for kind in range(6)]
     sketches += [artwork.building(kind, size / 13) for kind in range(6)]
     sketches += [artwork.sign(kind, size / 9) for kind in range(4)]
-    noise = torch.randn(NOISE_SEEDS + size * size * 4, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(NOISE_SEEDS + size * size * 3, generator=torch.Generator().manual_seed(0))
     return _Assets(
         size,
         atlas.build(sketches).to(device),
-        backdrops.bank(size).reshape(-1, 4).to(device),
+        backdrops.bank(size).reshape(3, -1).to(device),
         torch.tensor(AIR, dtype=torch.float32, device=device),
         torch.tensor(HAZE, dtype=torch.float32, device=device),
         torch.tensor(LAMPS, dtype=torch.float32, device=device),
@@ -124,8 +124,8 @@ class _Geometry:
         n = len(self.rows)
         fade = fade[:, None]
         # Pictures are drawn on a scale from 0 to 255.
-        keep = torch.cat([(255 * tint * (1 - fade)).expand(n, 3), torch.ones_like(fade)], dim=1)
-        veil = torch.cat([255 * fade * self.air, torch.zeros_like(fade)], dim=1)
+        keep = (255 * tint * (1 - fade)).expand(n, 3)
+        veil = 255 * fade * self.air
         return Boxes(self.rows, drawing + torch.zeros_like(self.rows), torch.stack(list(place), dim=1), keep, veil)
 
     def stand(
@@ -261,7 +261,7 @@ def _layers(g: _Geometry) -> list[_Layer]:
 
 
 def _windows(g: _Geometry) -> Tensor:
-    """Where each line of each picture begins in the flat table of backdrops, int64 (n, size)."""
+    """Where each line of each picture begins in a channel's plane of backdrops, int64 (n, size)."""
     size = g.size
     margin, width = backdrops.margin(size), backdrops.WIDTH * size
     rows = torch.arange(size, device=g.device)
@@ -273,7 +273,7 @@ def _windows(g: _Geometry) -> Tensor:
     copy = (g.condition * 2 + g.labels["place"]) * BACKDROPS + g.nuisances["backdrop"]
     phase, whole = halves % backdrops.PHASES, halves // backdrops.PHASES
     line = (copy[:, None] * backdrops.PHASES + phase) * (size + 2 * margin) + rows + margin - g.shift[:, None].long()
-    return (line * width + whole) * 4
+    return line * width + whole
 
 
 class _Batch:
@@ -308,7 +308,7 @@ class _Batch:
         for number, (end, touched) in enumerate(zip(self.things, self.touched, strict=True)):
             sampled = atlas.sample(self.geometry.assets.atlas, self.located, slice(begin, end), self.geometry.size)
             begin = end
-            parts = zip(self.layers, *(column.split(touched) for column in sampled), strict=True)
+            parts = zip(self.layers, *(column.split(touched, dim=-1) for column in sampled), strict=True)
             yield slice(number * self.block, min(n, (number + 1) * self.block)), list(parts)
 
 
@@ -316,33 +316,34 @@ def _draw(batch: _Batch, pictures: Tensor) -> None:
     """Fill uint8 (n, 3, size, size)."""
     g = batch.geometry
     starts = _windows(g)
-    windows = g.assets.backdrop.view(-1).unfold(0, 4 * g.size, 1)
+    windows = g.assets.backdrop.view(-1).unfold(0, g.size, 1)
+    planes = torch.arange(3, device=g.device)[:, None] * len(g.assets.backdrop[0])
     for rows, layers in batch:
-        canvas = windows.index_select(0, starts[rows].reshape(-1)).view(-1, 4).float()
+        canvas = windows.index_select(0, (planes + starts[rows].reshape(-1)).view(-1)).view(3, -1).float()
         for _, place, colour, alpha in layers:
-            under = canvas.index_select(0, place)
-            canvas.index_copy_(0, place, under.mul_(1 - alpha).add_(colour))
-        pictures[rows] = _camera(canvas.view(-1, g.size, g.size, 4), g, rows)
+            under = canvas.index_select(1, place)
+            canvas.index_copy_(1, place, under.mul_(1 - alpha).add_(colour))
+        pictures[rows] = _camera(canvas.view(3, -1, g.size, g.size), g, rows).transpose(0, 1)
 
 
-def _camera(canvas: Tensor, g: _Geometry, rows: slice) -> Tensor:
-    """Rain before the lens, exposure, blur and sensor noise: (n, size, size, 4) in [0, 255] to uint8 pictures."""
-    size, n = g.size, len(canvas)
+def _camera(image: Tensor, g: _Geometry, rows: slice) -> Tensor:
+    """Rain before the lens, exposure, blur and sensor noise: (3, n, size, size) in [0, 255] to uint8."""
+    size, n = g.size, image.shape[1]
     seed, exposure, blur, noise = (g.nuisances[name][rows] for name in ("noise_seed", "exposure", "blur", "noise"))
     rainy = (g.labels["weather"][rows] == 1).nonzero()[:, 0]
     streaks = g.assets.rain.unfold(0, size * size, 1).index_select(0, (seed[rainy] % _RAIN_ROWS) * size)
-    image = canvas[..., :3].permute(0, 3, 1, 2).contiguous()
-    streaks = streaks.view(-1, 1, size, size) * (255 * _RAIN * g.air[rows][rainy])[:, :, None, None]
-    image.index_add_(0, rainy, streaks)
-    image *= exposure[:, None, None, None]
-    share = (blur / 4)[:, None, None, None]
+    brightness = (255 * _RAIN * g.air[rows][rainy]).t()[:, :, None, None]
+    image.index_add_(1, rainy, streaks.view(1, -1, size, size) * brightness)
+    image *= exposure[:, None, None]
+    share = (blur / 4)[:, None, None]
     for axis in (2, 3):
         # A share of each pixel goes to its two neighbours; the picture's edge gives to itself.
         flow = (image.narrow(axis, 1, size - 1) - image.narrow(axis, 0, size - 1)).mul_(share)
         image.narrow(axis, 0, size - 1).add_(flow)
         image.narrow(axis, 1, size - 1).sub_(flow)
-    grain = g.assets.noise.unfold(0, size * size * 3, 1).index_select(0, seed).view(n, 3, size, size)
-    image += grain.mul_((255 * noise)[:, None, None, None])
+    start = seed + torch.arange(3, device=g.device)[:, None] * (size * size)
+    grain = g.assets.noise.unfold(0, size * size, 1).index_select(0, start.view(-1)).view(3, n, size, size)
+    image += grain.mul_((255 * noise)[:, None, None])
     return image.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
@@ -393,17 +394,17 @@ def coverage(scenes: Scenes, *, size: int = 64, device: str = "cpu") -> dict[str
     Raises:
         UsageError: for a size out of range.
     """
-    covers = torch.zeros(len(scenes), size, size, len(OWNERS), device=device)
+    covers = torch.zeros(len(OWNERS), len(scenes), size, size, device=device)
     for start, batch in _batches(scenes, size, device):
         for rows, layers in batch:
-            canvas = covers[start][rows].view(-1, len(OWNERS))
-            for layer, place, colour, full in layers:
-                belongs = torch.tensor([float(owner in layer.owners) for owner in OWNERS], device=device)
-                alpha = full[:, :1]
+            canvas = covers[:, start][:, rows].reshape(len(OWNERS), -1)
+            for layer, place, colour, alpha in layers:
+                belongs = torch.tensor([float(owner in layer.owners) for owner in OWNERS], device=device)[:, None]
                 # A glow adds light and hides nothing.
-                shown = (colour[:, :3].sum(1, keepdim=True) > 0).float() if layer.owners == ("glow",) else alpha
-                canvas[place] = (canvas[place] * (1 - alpha) + belongs * shown).clamp(0, 1)
-    return {owner: covers[..., k].contiguous() for k, owner in enumerate(OWNERS)}
+                shown = (colour.sum(0, keepdim=True) > 0).float() if layer.owners == ("glow",) else alpha
+                canvas[:, place] = (canvas[:, place] * (1 - alpha) + belongs * shown).clamp(0, 1)
+            covers[:, start][:, rows] = canvas.view(len(OWNERS), -1, size, size)
+    return dict(zip(OWNERS, covers, strict=True))
 
 
 def masks(scenes: Scenes, size: int = 64) -> dict[str, Tensor]:
