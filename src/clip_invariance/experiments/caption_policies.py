@@ -1,0 +1,579 @@
+"""Chapter 3, claims C13, C14, C16 to C19 and C25: tables for its figures, and the numbers that decide the claims.
+
+The measurements are those of :mod:`clip_invariance.experiments.caption_reading`. *Skill* makes factors with different
+numbers of values comparable: how far an accuracy gets from chance to perfect, in percent. 0 is chance, 100 is every
+picture right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from clip_invariance.experiments.caption_reading import PIXELS
+from clip_invariance.experiments.caption_training import WORLDS
+from clip_invariance.measure.depths import DEPTHS
+from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.worlds import scenes
+
+FACTORS = tuple(scenes.FACTORS)
+#: What "object" captions leave out.
+OMITTED = tuple(factor for factor in FACTORS if factor != "object")
+SHAPE_FACTORS = ("shape", "colour", "texture")
+
+#: Arms whose captions differ in what they always mention, by the factors that they mention.
+POLICIES: dict[str, tuple[str, ...]] = {
+    "object": ("object",),
+    "object, background": ("object", "background"),
+    "object, medium": ("object", "medium"),
+    "object, place": ("object", "place"),
+    "everything": FACTORS,
+    "background": ("background",),
+}
+#: Arms by the rate at which captions mention each of the omitted factors.
+RATES = {
+    "object": 0.0,
+    "others at .01": 0.01,
+    "others at .03": 0.03,
+    "others at .1": 0.1,
+    "others at .3": 0.3,
+    "everything": 1.0,
+}
+CONTROLS = ("object", "filler words", "duplicates masked", "temperature .07", "everything")
+SCALES = ("an eighth of the pictures", "width 16", "object", "width 256", "three times longer")
+#: The factorial: arm by (captions mention the background, transformer, augmented).
+FACTORIAL: dict[tuple[bool, bool, bool], str] = {
+    (policy, tower, augmented): ", ".join(
+        ["object"] + ["background"] * policy + ["vit"] * tower + ["augmented"] * augmented
+    )
+    for policy, tower, augmented in itertools.product((False, True), repeat=3)
+}
+EFFECTS = ("captions", "architecture", "augmentation")
+UNTRAINED, ZERO_SHOT = "untrained", "zero-shot"
+LONGER, FEWER, WIDER = "three times longer", "an eighth of the pictures", "width 256"
+
+#: What Dufumier et al. (2025) report for their cross-modal objective on Trifeature, accuracies in percent.
+PUBLISHED = {"shared": 100.0, "unshared": 11.6}
+
+TRIFEATURE, MATRIX, DOSE, CONTROL = "trifeature", "decodability_matrix", "dose_response", "controls"
+COURSE, POINT, MOVED = "time_course", "same_point", "moved_by_factor"
+HEADS, SCALE, FACTORIAL_FIGURE = "heads_by_place", "scale", "factorial"
+
+
+# ---------------------------------------------------------------- reading tables
+
+
+def with_skill(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column ``skill``, in percent, for accuracies; not a number for everything else."""
+    chance = {factor: 1 / len(names) for world in WORLDS.values() for factor, names in world.FACTORS.items()}
+    base = table["factor"].map(chance)
+    accuracy = table["metric"].isin(["probe", "shuffled", "zero_shot", "head_here", "head_elsewhere"])
+    return table.assign(skill=(100 * (table["value"] - base) / (1 - base)).where(accuracy))
+
+
+def has(table: pd.DataFrame, *arms: str) -> bool:
+    """Whether this profile measured these arms."""
+    return set(arms) <= set(table["arm"])
+
+
+def select(
+    table: pd.DataFrame,
+    arm: str,
+    metric: str,
+    depth: str = "embedding",
+    factors: Iterable[str] = FACTORS,
+    *,
+    untrained: bool = False,
+) -> pd.DataFrame:
+    """Rows of one arm at the end of its training, or before it."""
+    rows = table[(table["arm"] == arm) & (table["metric"] == metric) & (table["depth"] == depth)]
+    rows = rows[rows["factor"].isin(list(factors))]
+    return rows[rows["step"] == (0 if untrained else rows["step"].max())]
+
+
+def skill(
+    table: pd.DataFrame,
+    arm: str,
+    metric: str = "probe",
+    depth: str = "embedding",
+    factors: Iterable[str] = OMITTED,
+    *,
+    untrained: bool = False,
+) -> pd.Series:
+    """Mean skill over factors, one number per seed, in percent."""
+    return select(with_skill(table), arm, metric, depth, factors, untrained=untrained).groupby("seed")["skill"].mean()
+
+
+def share(table: pd.DataFrame, arm: str, metric: str, depth: str, factor: str, *, untrained: bool = False) -> pd.Series:
+    """A metric of one factor, one number per seed, in percent."""
+    return 100 * select(table, arm, metric, depth, [factor], untrained=untrained).groupby("seed")["value"].mean()
+
+
+def accuracy(table: pd.DataFrame, arm: str, depth: str, factor: str, *, untrained: bool = False) -> pd.Series:
+    """Accuracy of a probe at a depth, or "zero-shot", one number per seed, in percent."""
+    metric, depth = ("zero_shot", "embedding") if depth == ZERO_SHOT else ("probe", depth)
+    return share(table, arm, metric, depth, factor, untrained=untrained)
+
+
+def _described(series: pd.Series, **names: object) -> dict[str, object]:
+    """One row of a figure's table."""
+    estimate = mean_over_seeds(series.to_numpy())
+    return {**names, "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy in percent of the factor that captions name and of the other two: published, and here at every depth."""
+    rows = []
+    for suffix in ("", ", longer"):
+        for named in SHAPE_FACTORS:
+            arm = f"trifeature {named}{suffix}"
+            if not has(measured, arm):
+                continue
+            others = tuple(factor for factor in SHAPE_FACTORS if factor != named)
+            for kind, factors in (("shared", (named,)), ("unshared", others)):
+                row: dict[str, object] = {"captions name": named + suffix, "asked for": " and ".join(factors)}
+                row["CoMM"] = PUBLISHED[kind]
+                for depth in ("embedding", ZERO_SHOT, "span", "backbone"):
+                    row[depth] = np.mean([accuracy(measured, arm, depth, factor).mean() for factor in factors])
+                if not suffix:
+                    row["untrained"] = np.mean(
+                        [accuracy(measured, arm, "embedding", factor, untrained=True).mean() for factor in factors]
+                    )
+                rows.append(row | {"chance": 10.0})
+    return pd.DataFrame(rows)
+
+
+def matrix_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy and skill in percent by what captions mention, factor and depth; controls at depth "controls"."""
+    rows = []
+    policies = {arm: named for arm, named in POLICIES.items() if has(measured, arm)}
+    for depth, factor in itertools.product((*DEPTHS, ZERO_SHOT), FACTORS):
+        for arm, named in policies.items():
+            series = accuracy(measured, arm, depth, factor)
+            rows.append(_described(series, row=arm, depth=depth, factor=factor, mentioned=factor in named))
+        series = accuracy(measured, "object", depth, factor, untrained=True)
+        rows.append(_described(series, row=UNTRAINED, depth=depth, factor=factor, mentioned=False))
+    for factor in FACTORS:
+        controls = {
+            "raw pixels": accuracy(pixels, PIXELS, PIXELS, factor),
+            "shuffled labels": share(measured, "object", "shuffled", "embedding", factor),
+        }
+        if has(measured, "labels"):
+            controls["trained on labels"] = accuracy(measured, "labels", "embedding", factor)
+        for name, series in controls.items():
+            rows.append(_described(series, row=name, depth="controls", factor=factor, mentioned=False))
+    table = pd.DataFrame(rows)
+    chance = 100 / table["factor"].map({factor: len(names) for factor, names in scenes.FACTORS.items()})
+    return table.assign(chance=chance, skill=100 * (table["value"] - chance) / (100 - chance))
+
+
+def dose_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
+    """Skill in percent against mention rate, by factor and over all five ("mean"); lines to compare with have no rate."""
+    rows = []
+    sources = {"backbone": "probe", "embedding": "probe", "span": "probe", ZERO_SHOT: "zero_shot"}
+    for name, factors in [("mean", OMITTED), *((factor, (factor,)) for factor in OMITTED)]:
+        for arm, rate in RATES.items():
+            for source, metric in sources.items() if has(measured, arm) else ():
+                depth = "embedding" if source == ZERO_SHOT else source
+                series = skill(measured, arm, metric, depth, factors)
+                rows.append(_described(series, factor=name, source=source, rate=rate))
+        series = skill(measured, "object", factors=factors, untrained=True)
+        rows.append(_described(series, factor=name, source=UNTRAINED, rate=np.nan))
+        series = skill(pixels, PIXELS, "probe", PIXELS, factors)
+        rows.append(_described(series, factor=name, source="raw pixels", rate=np.nan))
+    return pd.DataFrame(rows)
+
+
+def control_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Skill in percent under the controls: of the five omitted factors at three depths, and of the object."""
+    rows = []
+    for arm in [arm for arm in CONTROLS if has(measured, arm)]:
+        for source, metric, depth, factors in (
+            ("object, zero-shot", "zero_shot", "embedding", ("object",)),
+            ("others, zero-shot", "zero_shot", "embedding", OMITTED),
+            ("others, span", "probe", "span", OMITTED),
+            ("others, embedding", "probe", "embedding", OMITTED),
+        ):
+            rows.append(_described(skill(measured, arm, metric, depth, factors), arm=arm, source=source))
+    return pd.DataFrame(rows)
+
+
+def course_table(course: pd.DataFrame) -> pd.DataFrame:
+    """Over the steps of a training: cosine of pairs by what they share, and skill of zero-shot and probes."""
+    chosen = course[course["arm"] == (LONGER if has(course, LONGER) else "object")]
+    cosines = chosen[chosen["metric"] == "cosine"].rename(columns={"factor": "line"})
+    parts = [summarise(cosines, ["step", "line"], "value").assign(panel="cosine")]
+    rated = with_skill(chosen)
+    for line, metric, depth, factors in (
+        ("object, zero-shot", "zero_shot", "embedding", ("object",)),
+        ("others, zero-shot", "zero_shot", "embedding", OMITTED),
+        ("others, span", "probe", "span", OMITTED),
+        ("others, embedding", "probe", "embedding", OMITTED),
+    ):
+        rows = rated[(rated["metric"] == metric) & (rated["depth"] == depth) & rated["factor"].isin(factors)]
+        parts.append(summarise(rows, ["step"], "skill").assign(panel="skill", line=line))
+    return pd.concat(parts, ignore_index=True).assign(arm=chosen["arm"].iloc[0])
+
+
+def point_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Share of the variance that is left among pictures of one object, in percent, inside the span and in the whole."""
+    stages = {UNTRAINED: ("object", True), "trained": ("object", False), LONGER: (LONGER, False)}
+    return pd.DataFrame(
+        [
+            _described(left(measured, arm, depth, untrained=untrained), stage=stage, depth=depth)
+            for stage, (arm, untrained) in stages.items()
+            if has(measured, arm)
+            for depth in ("embedding", "span")
+        ]
+    )
+
+
+def moved_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Matched counterfactuals of each factor: how far the picture moves, in percent of the distance of unrelated ones."""
+    arms = {UNTRAINED: ("object", True), "object": ("object", False), "everything": ("everything", False)}
+    rows = []
+    for (name, (arm, untrained)), depth, factor in itertools.product(arms.items(), ("embedding", "span"), FACTORS):
+        series = share(measured, arm, "moved", depth, factor, untrained=untrained)
+        rows.append(_described(series, arm=name, depth=depth, factor=factor))
+    return pd.DataFrame(rows)
+
+
+def detectability_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """d' between the first two values of each factor, one column per encoder."""
+    arms = {
+        "captions name the object": ("object", False),
+        "captions name everything": ("everything", False),
+        "untrained": ("object", True),
+    }
+    rows = []
+    for factor in FACTORS:
+        first, second = scenes.FACTORS[factor][:2]
+        row: dict[str, object] = {"factor": factor, "changed from": first, "to": second}
+        for name, (arm, untrained) in arms.items():
+            row[name] = select(measured, arm, "d_prime", factors=[factor], untrained=untrained)["value"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def head_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy in percent of heads trained at one place, there and elsewhere, by what they stand on."""
+    arms = {
+        "raw pixels": (pixels, PIXELS, PIXELS, False),
+        UNTRAINED: (measured, "object", "embedding", True),
+        "background": (measured, "background", "embedding", False),
+        "everything": (measured, "everything", "embedding", False),
+        "object": (measured, "object", "embedding", False),
+    }
+    return pd.DataFrame(
+        [
+            _described(share(table, arm, f"head_{where}", depth, "object", untrained=untrained), on=name, where=where)
+            for name, (table, arm, depth, untrained) in arms.items()
+            if has(table, arm)
+            for where in ("here", "elsewhere")
+        ]
+    )
+
+
+def scale_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Skill in percent by size of model, data and training, captions naming the object; everything as the goal."""
+    rows = []
+    for arm in [arm for arm in (*SCALES, "everything") if has(measured, arm)]:
+        for line, factors in (("place", ("place",)), ("all five", OMITTED)):
+            rows.append(_described(skill(measured, arm, factors=factors), arm=arm, line=line))
+        series = skill(measured, arm, "zero_shot", "embedding", ("object",))
+        rows.append(_described(series, arm=arm, line="object, zero-shot"))
+    return pd.DataFrame(rows)
+
+
+def factorial_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """The eight cells of the factorial and the variance shares of its effects; empty where arms were not trained."""
+    if not has(measured, *FACTORIAL.values()):
+        return pd.DataFrame(
+            columns=["response", "captions", "tower", "augmented", "effect", "value", "low", "high", "n"]
+        )
+    rows = []
+    for response in RESPONSES:
+        for (policy, tower, augmented), arm in FACTORIAL.items():
+            rows.append(
+                _described(
+                    _response(measured, arm, response),
+                    response=response,
+                    captions="object and background" if policy else "object",
+                    tower="vit" if tower else "conv",
+                    augmented=augmented,
+                    effect="",
+                )
+            )
+        shares = variance_shares(measured, response)
+        rows += [_described(shares[effect], response=response, effect=effect) for effect in shares.columns]
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def left(measured: pd.DataFrame, arm: str, depth: str, *, untrained: bool = False) -> pd.Series:
+    """Share of the variance among pictures of one object, one number per seed, in percent."""
+    return 100 - share(measured, arm, "variance", depth, "object", untrained=untrained)
+
+
+#: What the factorial is about: the background, by how far it moves the embedding and by what probes read of it.
+RESPONSES = ("moved", "probe, embedding", "probe, span")
+
+
+def _response(measured: pd.DataFrame, arm: str, response: str) -> pd.Series:
+    if response == "moved":
+        return share(measured, arm, "moved", "embedding", "background")
+    return skill(measured, arm, depth=response.removeprefix("probe, "), factors=("background",))
+
+
+def variance_shares(measured: pd.DataFrame, response: str) -> pd.DataFrame:
+    """Variance decomposition of a full 2 x 2 x 2 factorial within each seed.
+
+    The seven contrasts are orthogonal: their squares add up to the variance of the eight cells.
+
+    Returns:
+        one row per seed; columns are the EFFECTS and "interactions", shares of the variance in percent; all 0 where
+        there is no variance.
+    """
+    cells = pd.DataFrame({levels: _response(measured, arm, response) for levels, arm in FACTORIAL.items()})
+    signs = 2 * np.array(list(FACTORIAL), dtype=float) - 1  # (8 cells, 3 effects), -1 or 1
+    subsets = [subset for k in (1, 2, 3) for subset in itertools.combinations(range(3), k)]
+    contrasts = np.stack([signs[:, list(subset)].prod(axis=1) for subset in subsets], axis=1)
+    squares = (cells.to_numpy() @ contrasts / len(FACTORIAL)) ** 2  # (seeds, 7)
+    total = squares.sum(axis=1, keepdims=True)
+    shares = 100 * squares / np.where(total > 0, total, 1.0)
+    table = pd.DataFrame(shares[:, :3], columns=list(EFFECTS), index=cells.index)
+    return table.assign(interactions=shares[:, 3:].sum(axis=1))
+
+
+def closed(measured: pd.DataFrame, larger: pd.Series, smaller: pd.Series) -> Estimate:
+    """What a larger scale adds to the skill on omitted factors, in percent of what mentioning them adds."""
+    gap = skill(measured, "everything") - skill(measured, "object")
+    return mean_over_seeds(_part(larger - smaller, gap).to_numpy())
+
+
+def _part(part: pd.Series, whole: pd.Series) -> pd.Series:
+    """One over the other within each seed, in percent; 0 where there is no whole."""
+    return (100 * part / whole.where(whole != 0)).fillna(0.0)
+
+
+def kept(table: pd.DataFrame, arm: str, *, untrained: bool = False) -> pd.Series:
+    """Skill of heads elsewhere in percent of their skill at the place where they were trained, per seed."""
+    here, elsewhere = (
+        skill(table, arm, f"head_{where}", "embedding", ("object",), untrained=untrained)
+        for where in ("here", "elsewhere")
+    )
+    return _part(elsewhere, here)
+
+
+def cosine(course: pd.DataFrame, line: str, *, untrained: bool = False) -> pd.Series:
+    """Cosine of pairs in the object arm by what they share, one number per seed, at the end or before training."""
+    return select(course, "object", "cosine", factors=[line], untrained=untrained).groupby("seed")["value"].mean()
+
+
+def gap(course: pd.DataFrame, line: str, *, untrained: bool = False) -> pd.Series:
+    """How much closer pairs are that share something than pairs that share nothing, in cosine."""
+    return cosine(course, line, untrained=untrained) - cosine(course, "nothing", untrained=untrained)
+
+
+def values(measured: pd.DataFrame, course: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue]:
+    """Every number of chapter 3's first half that a claim's rule or its prose uses, as far as the profile has it."""
+    return [
+        *_trifeature_values(measured),
+        *_matrix_values(measured, pixels),
+        *_collapse_values(measured, course),
+        *_place_values(measured, pixels),
+        *_dose_values(measured),
+        *_control_values(measured),
+        *_factorial_values(measured),
+        *_scale_values(measured),
+    ]
+
+
+def _percent(name: str, series: pd.Series, figure: str, description: str) -> NamedValue:
+    return NamedValue(name, mean_over_seeds(series.to_numpy()), "%", figure, description)
+
+
+def _points(name: str, a: pd.Series, b: pd.Series, figure: str, description: str) -> NamedValue:
+    return NamedValue(name, paired_difference(a, b), "points", figure, description)
+
+
+def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
+    for named, suffix in itertools.product(SHAPE_FACTORS, ("", ", longer")):
+        arm, name = f"trifeature {named}{suffix}", f"tri_{named}{'_longer' if suffix else ''}"
+        if not has(measured, arm):
+            continue
+        others = [factor for factor in SHAPE_FACTORS if factor != named]
+        when = f"captions name the {named}{', five times longer training' if suffix else ''}"
+        yield _percent(f"{name}_shared", accuracy(measured, arm, "embedding", named), TRIFEATURE,
+                       f"accuracy of a probe on the embedding for the {named}; {when}")  # fmt: skip
+        for depth in ("embedding", "span", ZERO_SHOT):
+            mean = pd.concat([accuracy(measured, arm, depth, factor) for factor in others], axis=1).mean(axis=1)
+            suffix_of = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}[depth]
+            yield _percent(f"{name}_unshared{suffix_of}", mean, TRIFEATURE,
+                           f"mean accuracy for {' and '.join(others)}, {depth}; {when}")  # fmt: skip
+
+
+def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
+    yield _percent("object_zero_shot", accuracy(measured, "object", ZERO_SHOT, "object"), MATRIX,
+                   "zero-shot accuracy for the object, captions name it alone")  # fmt: skip
+    for depth in (*DEPTHS, ZERO_SHOT):
+        name = depth.replace("-", "_")
+        metric, at = ("zero_shot", "embedding") if depth == ZERO_SHOT else ("probe", depth)
+        yield _percent(f"omitted_{name}", skill(measured, "object", metric, at), MATRIX,
+                       f"mean skill on the five factors that captions leave out, {depth}")  # fmt: skip
+        yield _percent(f"mentioned_{name}", skill(measured, "everything", metric, at), MATRIX,
+                       f"the same where captions mention them all, {depth}")  # fmt: skip
+        yield _percent(f"background_{name}", accuracy(measured, "object", depth, "background"), MATRIX,
+                       f"accuracy for the background where captions name the object alone, {depth}")  # fmt: skip
+    if has(measured, "background"):
+        for depth in ("embedding", "span"):
+            yield _percent(f"object_unnamed_{depth}", accuracy(measured, "background", depth, "object"), MATRIX,
+                           f"accuracy of a probe for the object where captions name the background alone, {depth}"
+                           )  # fmt: skip
+    yield _percent("omitted_untrained", skill(measured, "object", untrained=True), MATRIX,
+                   "mean skill on the same five factors before training, embedding")  # fmt: skip
+    yield _percent("omitted_pixels", skill(pixels, PIXELS, "probe", PIXELS), MATRIX, "the same from raw pixels")
+    if has(measured, "labels"):
+        yield _percent("omitted_labels", skill(measured, "labels"), MATRIX,
+                       "the same after training the tower on the labels of all factors")  # fmt: skip
+    for arm, name in (("object", "object"), ("everything", "everything")):
+        rank = select(measured, arm, "rank", "span", [""]).groupby("seed")["value"].mean()
+        yield NamedValue(f"rank_{name}", mean_over_seeds(rank.to_numpy()), "", MATRIX,
+                         f"dimensions that the captions span, of 64; they name {name}")  # fmt: skip
+
+
+def _collapse_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[NamedValue]:
+    start, end = gap(course, "caption", untrained=True), gap(course, "caption")
+    background = gap(course, "background") - gap(course, "background", untrained=True)
+    crossing = paired_difference(cosine(course, "caption"), cosine(course, "all but the caption"))
+    yield NamedValue("c13_gap_gain", paired_difference(end, start), "", COURSE,
+                     "what training adds to the cosine of pairs that share only the caption, over pairs that share nothing"
+                     )  # fmt: skip
+    yield NamedValue("c13_gain_over_background", paired_difference(end - start, background), "", COURSE,
+                     "the same, minus what it adds for pairs that share only the background")  # fmt: skip
+    yield NamedValue("c13_crossing", crossing, "", COURSE,
+                     "in the end, cosine of pairs that share only the caption minus pairs that share all but the caption"
+                     )  # fmt: skip
+    for line, name in (("caption", "caption"), ("all but the caption", "all_but")):
+        for when, untrained in (("start", True), ("end", False)):
+            estimate = mean_over_seeds(cosine(course, line, untrained=untrained).to_numpy())
+            yield NamedValue(f"cosine_{name}_{when}", estimate, "", COURSE,
+                             f"cosine of pairs that share {line}, {when} of the usual training")  # fmt: skip
+    for depth in ("embedding", "span"):
+        yield _percent(f"c14_left_{depth}", left(measured, "object", depth), POINT,
+                       f"variance left among pictures of one object, {depth}")  # fmt: skip
+        yield _percent(f"c14_left_{depth}_untrained", left(measured, "object", depth, untrained=True), POINT,
+                       f"the same before training, {depth}")  # fmt: skip
+        if has(measured, LONGER):
+            yield _percent(f"c14_left_{depth}_longer", left(measured, LONGER, depth), POINT,
+                           f"the same after three times as many steps, {depth}")  # fmt: skip
+            yield _percent(f"c14_skill_{depth}_longer", skill(measured, LONGER, depth=depth), COURSE,
+                           f"mean skill on omitted factors after three times as many steps, {depth}")  # fmt: skip
+        yield _percent(f"c14_skill_{depth}", skill(measured, "object", depth=depth), MATRIX,
+                       f"mean skill of probes on the five factors that captions leave out, {depth}")  # fmt: skip
+    for arm in ("object", "everything"):
+        series = share(measured, arm, "moved", "embedding", "background")
+        yield _percent(f"moved_background_{arm}", series, MOVED,
+                       f"how far a changed background moves the embedding, of the distance of unrelated pictures; {arm}"
+                       )  # fmt: skip
+
+
+def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
+    usual = accuracy(measured, "object", "embedding", "place")
+    figure = SCALE if has(measured, WIDER) else MATRIX
+    yield _percent("c16_place_embedding", usual, figure, "accuracy of a probe on the embedding for place")
+    yield _percent("c16_place_span", accuracy(measured, "object", "span", "place"), MATRIX, "the same in the span")
+    yield _percent("c16_place_untrained", accuracy(measured, "object", "embedding", "place", untrained=True), MATRIX,
+                   "the same before training, embedding")  # fmt: skip
+    if has(measured, FEWER):
+        fewer = accuracy(measured, FEWER, "embedding", "place")
+        yield _points("c16_fall", fewer, usual, SCALE,
+                      "accuracy of the probe for place: an eighth of the pictures minus all, equal steps")  # fmt: skip
+    here, elsewhere = (share(measured, "object", f"head_{w}", "embedding", "object") for w in ("here", "elsewhere"))
+    yield _points("c17_drop", here, elsewhere, HEADS,
+                  "accuracy of a head trained at one place: there minus elsewhere, captions name the object")  # fmt: skip
+    yield _percent("c17_here", here, HEADS, "accuracy of that head where it was trained")
+    yield _percent("c17_kept", kept(measured, "object"), HEADS, "share of its skill that the head keeps elsewhere")
+    yield _percent("c17_kept_untrained", kept(measured, "object", untrained=True), HEADS,
+                   "the same on the untrained encoder")  # fmt: skip
+    yield _points("c17_kept_over_untrained", kept(measured, "object"), kept(measured, "object", untrained=True), HEADS,
+                  "the first minus the second")  # fmt: skip
+    yield _percent("c17_kept_everything", kept(measured, "everything"), HEADS,
+                   "the same where captions also name the place")  # fmt: skip
+    pixel = [skill(pixels, PIXELS, f"head_{w}", PIXELS, ("object",)) for w in ("elsewhere", "here")]
+    yield _percent("c17_kept_pixels", _part(*pixel), HEADS, "the same on raw pixels")
+
+
+def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
+    for name, metric, what in (("probe", "probe", "probe on the embedding"), ("zero_shot", "zero_shot", "zero-shot")):
+        never, always = skill(measured, "object", metric), skill(measured, "everything", metric)
+        yield _points(f"c18_slope_{name}", always, never, DOSE,
+                      f"mean skill on five factors, {what}: always mentioned minus never")  # fmt: skip
+        for arm, rate in RATES.items():
+            if 0 < rate < 1 and has(measured, arm):
+                reached = _part(skill(measured, arm, metric) - never, always - never)
+                yield _percent(f"c18_reached_{name}_{round(100 * rate):02d}", reached, DOSE,
+                               f"part of that reached with mentions in {100 * rate:.0f} % of captions, {what}"
+                               )  # fmt: skip
+    probe = skill(measured, "object")
+    yield _points("c18_below_untrained", skill(measured, "object", untrained=True), probe, DOSE,
+                  "mean skill of probes on never-mentioned factors: untrained embedding minus trained one")  # fmt: skip
+    yield _percent("c18_probe_unmentioned", probe, DOSE, "mean skill of probes on factors never mentioned")
+    yield _percent("c18_zero_shot_unmentioned", skill(measured, "object", "zero_shot"), DOSE,
+                   "the same, zero-shot")  # fmt: skip
+
+
+def _control_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
+    always = skill(measured, "everything")
+    for arm, name in (("filler words", "filler"), ("duplicates masked", "masked"), ("temperature .07", "temperature")):
+        if has(measured, arm):
+            yield _points(f"c19_{name}", always, skill(measured, arm), CONTROL,
+                          f"mean skill on five factors: always mentioned minus never, {arm}")  # fmt: skip
+
+
+def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
+    if not has(measured, *FACTORIAL.values()):
+        return
+    moved, probe = (variance_shares(measured, response) for response in ("moved", "probe, embedding"))
+    what = "of the variance of how far a changed background moves the embedding"
+    yield _points("c19_policy_over_tower", moved["captions"], moved["architecture"], FACTORIAL_FIGURE,
+                  f"share {what}: captions minus architecture")  # fmt: skip
+    yield _points("c19_policy_over_augmentation", moved["captions"], moved["augmentation"], FACTORIAL_FIGURE,
+                  f"share {what}: captions minus augmentation")  # fmt: skip
+    yield _points("c19_probe_policy_over_rest", probe["captions"], probe[["architecture", "augmentation"]].max(axis=1),
+                  FACTORIAL_FIGURE, "share of the variance of the probe's skill: captions minus the larger of the others"
+                  )  # fmt: skip
+    for response in RESPONSES:
+        shares, name = variance_shares(measured, response), response.replace("probe, ", "")
+        for effect in shares.columns:
+            yield _percent(f"c19_share_{name}_{effect}", shares[effect], FACTORIAL_FIGURE,
+                           f"share of the variance due to {effect}: {response}")  # fmt: skip
+
+
+def _scale_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
+    usual = skill(measured, "object")
+    pairs: Sequence[tuple[str, str, pd.Series, pd.Series]] = [
+        (name, text, skill(measured, larger), skill(measured, smaller))
+        for name, text, larger, smaller in (
+            ("width", "four times the width", WIDER, "object"),
+            ("data", "eight times as many pictures", "object", FEWER),
+            ("steps", "three times as many steps", LONGER, "object"),
+        )
+        if has(measured, larger, smaller)
+    ]
+    for name, text, larger, smaller in pairs:
+        yield NamedValue(f"c25_closed_{name}", closed(measured, larger, smaller), "%", SCALE,
+                         f"what {text} add to the skill on omitted factors, of what mentioning them adds")  # fmt: skip
+    if has(measured, FEWER):
+        yield _points("c25_object_gain_data", skill(measured, "object", "zero_shot", factors=("object",)),
+                      skill(measured, FEWER, "zero_shot", factors=("object",)), SCALE,
+                      "zero-shot skill on the object: all pictures minus an eighth")  # fmt: skip
+    yield _percent("c25_omitted", usual, SCALE if pairs else MATRIX, "mean skill on omitted factors, the usual size")
