@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from clip_invariance.experiments.caption_reading import PIXELS
-from clip_invariance.experiments.caption_training import WORLDS
+from clip_invariance.experiments.caption_training import WORLDS, caption_policy
 from clip_invariance.measure.depths import DEPTHS
 from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
 from clip_invariance.worlds import scenes
@@ -125,6 +125,19 @@ def _described(series: pd.Series, **names: object) -> dict[str, object]:
 
 
 # ---------------------------------------------------------------- tables
+
+
+def examples(n: int = 4, seed: int = 4) -> pd.DataFrame:
+    """Some scenes with one caption under each of two policies; scene i is row i of ``scenes.sample(n, seed)``."""
+    drawn = scenes.sample(n, seed)
+    table = pd.DataFrame(
+        {name: [scenes.FACTORS[name][value] for value in column.tolist()] for name, column in drawn.labels.items()}
+    ).add_prefix("factor_")
+    captions = {
+        name: caption_policy("scenes", "object", others, False).sample(scenes.WORDS, drawn.labels, seed).strings()
+        for name, others in (("object", 0.0), ("everything", 1.0))
+    }
+    return table.assign(seed=seed, **captions)
 
 
 def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,624 @@
+"""Figures of chapter 3 about which factors captions mention: what is read, at which depth, when, and at which scale."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from clip_invariance.experiments.caption_policies import EFFECTS, FACTORS, OMITTED, UNTRAINED, ZERO_SHOT
+from clip_invariance.experiments.caption_training import SIZE
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.worlds import scenes
+
+SMALL = 8.5
+NOT_RUN = "not run in this profile"
+SKILL = "from chance (0) to perfect (100), %"
+#: What each way of asking is called and drawn in, from what language reaches to what labels reach.
+SOURCES = {
+    ZERO_SHOT: ("zero-shot", PALETTE["orange"]),
+    "span": ("probe, inside the span of the captions", PALETTE["pink"]),
+    "embedding": ("probe, whole embedding", PALETTE["blue"]),
+    "rest": ("probe, outside the span", PALETTE["green"]),
+    "backbone": ("probe, before the projection", PALETTE["sky"]),
+}
+#: What a matrix's row or a training is called in figures.
+NAMES = {
+    "object": "object",
+    "object, background": "object, background",
+    "object, medium": "object, medium",
+    "object, place": "object, place",
+    "background": "background",
+    "everything": "everything",
+    UNTRAINED: "untrained",
+    "filler words": "object, filler words",
+    "duplicates masked": "object, duplicates masked",
+    "temperature .07": "object, temperature fixed",
+    "an eighth of the pictures": "an eighth of the pictures",
+    "width 16": "width 16",
+    "width 256": "width 256",
+    "three times longer": "three times as many steps",
+}
+#: Lines of the two figures that compare the object with the five others.
+LINES = {
+    "object, zero-shot": ("object, zero-shot", PALETTE["orange"], "s"),
+    "others, embedding": ("others, probe on the embedding", PALETTE["blue"], "o"),
+    "others, span": ("others, probe in the span", PALETTE["pink"], "o"),
+    "others, zero-shot": ("others, zero-shot", PALETTE["orange"], "o"),
+}
+
+
+def _headline(figure: Figure, text: str) -> None:
+    """The figure's title, flush with its left edge whatever the axes' labels take."""
+    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+
+
+def _not_run(title: str) -> Figure:
+    """What stands in the place of a figure whose arms a profile leaves out."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.2), layout="constrained")
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, NOT_RUN, ha="center", va="center", color=faint(), transform=ax.transAxes)
+    _headline(figure, title)
+    return figure
+
+
+def _means(table: pd.DataFrame, row: str, column: str) -> dict[tuple[str, str], float]:
+    """Means by two columns of names."""
+    return {(str(a), str(b)): float(v) for a, b, v in zip(table[row], table[column], table["value"], strict=True)}
+
+
+def _errors(rows: pd.DataFrame) -> np.ndarray:
+    """Lengths of error bars below and above, (2, n)."""
+    return np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]])
+
+
+def _dot(ax: Axes, row: Any, y: float, colour: str, marker: str = "o", *, filled: bool = True) -> None:
+    """A mean with its interval, horizontally."""
+    ax.errorbar(row["value"], y, xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]], fmt=marker,
+                color=colour, markersize=6.5, capsize=2.5, mfc=colour if filled else "none")  # fmt: skip
+
+
+def _line(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: str = "o", style: str = "-") -> None:
+    """A line through the means, with its interval as a band."""
+    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
+    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+
+
+def _rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Row names from top to bottom."""
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_yticks(range(len(labels)), labels=list(labels))
+    ax.tick_params(axis="y", length=0)
+
+
+def _level(ax: Axes, x: float, text: str) -> None:
+    """A vertical line at a level that needs a name, written above the axes."""
+    ax.axvline(x, color=faint(), linestyle=":", linewidth=1)
+    ax.annotate(text, (x, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+                va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
+
+
+def _legend(figure: Figure, entries: Mapping[str, tuple[str, str, bool]], columns: int = 2) -> None:
+    """Names of colours and marks (colour, marker, filled), under the axes."""
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, mfc=colour if filled else "none", label=name)
+        for name, (colour, marker, filled) in entries.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+# ---------------------------------------------------------------- the world
+
+
+def example_scenes(examples: pd.DataFrame) -> Figure:
+    """Pictures as the encoders see them, with a caption of the object alone and one of everything."""
+    drawn = scenes.sample(len(examples), int(examples["seed"].iloc[0]))
+    images = scenes.render(drawn, size=SIZE).permute(0, 2, 3, 1).numpy()
+    figure, axes = plt.subplots(len(images), 1, figsize=(WIDTH, 1.12 * len(images)))
+    figure.subplots_adjust(left=0.0, right=1.0, top=1.0, bottom=0.0, hspace=0.08)
+    for ax, image, (_, row) in zip(axes, images, examples.iterrows(), strict=True):
+        ax.imshow(image, interpolation="nearest", extent=(0, 1, 0, 1))
+        ax.set(xlim=(0, WIDTH / 1.1), ylim=(0, 1))
+        ax.set_axis_off()
+        for y, name, colour in ((0.86, "object", "orange"), (0.46, "everything", "blue")):
+            text = "\n".join(textwrap.wrap(f"“{row[name]}”", 52))
+            ax.text(1.12, y, name, color=PALETTE[colour], fontsize=SMALL, fontweight="bold", va="center")
+            ax.text(1.12, y - 0.12, text, fontsize=SMALL, va="top", linespacing=1.15)
+    return figure
+
+
+def describe_example_scenes(examples: pd.DataFrame) -> str:
+    """Alt text of :func:`example_scenes`."""
+    first = examples.iloc[0]
+    return (
+        f"{len(examples)} pictures of {SIZE} by {SIZE} pixels, each with two captions. The first picture's are "
+        f"“{first['object']}” and “{first['everything']}”."
+    )
+
+
+# ---------------------------------------------------------------- the matrix
+
+
+def decodability_matrix(table: pd.DataFrame) -> Figure:
+    """Accuracy by caption policy (rows) and factor (columns), one panel per depth, coloured by skill."""
+    policies = [name for name in table.loc[table["depth"] == "embedding", "row"].drop_duplicates()]
+    controls = list(table.loc[table["depth"] == "controls", "row"].drop_duplicates())
+    high, low = len(policies) + 1.0, len(controls) + 2.0
+    figure, axes = plt.subplots(
+        4, 2, figsize=(WIDTH, 0.2 * (3 * high + low) + 1.6), gridspec_kw={"height_ratios": [high, high, high, low]}
+    )
+    figure.subplots_adjust(left=0.245, right=0.99, top=1 - 1.12 / figure.get_figheight(), bottom=0.01, wspace=0.06,
+                           hspace=0.25)  # fmt: skip
+    for ax, depth in zip(axes.flat, SOURCES, strict=False):
+        title = SOURCES[depth][0].replace("inside the span of the captions", "in the span")
+        _matrix(ax, table[table["depth"] == depth], policies, title)
+    _matrix(axes[3, 0], table[table["depth"] == "controls"], [*controls, "chance"], "controls")
+    for ax in axes[:3, 1]:
+        ax.set_yticklabels([])
+    for ax in axes[0]:
+        ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=14)
+        ax.set_xticks(range(len(FACTORS)), labels=list(FACTORS), rotation=40, ha="left", rotation_mode="anchor")
+    axes[0, 0].annotate("captions\nmention", (0, 1), (-6, 4), xycoords="axes fraction", textcoords="offset points",
+                        ha="right", va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
+    for ax in (axes[2, 1], axes[3, 1]):
+        ax.set_axis_off()
+    key = [
+        Rectangle((0, 0), 1, 1, facecolor="none", edgecolor=PALETTE["orange"], linewidth=1.8, label="mentioned"),
+        *(Patch(facecolor=_shade(s), edgecolor=faint(), linewidth=0.5, label=t)
+          for s, t in ((100, "always right"), (50, "halfway"), (0, "at chance"))),
+    ]  # fmt: skip
+    axes[2, 1].legend(handles=key, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.3, handleheight=1.1)
+    axes[2, 1].annotate("numbers: accuracy, %", (0.05, 0.1), xycoords="axes fraction", fontsize=SMALL,
+                        va="bottom")  # fmt: skip
+    _headline(figure, "What can be read of a picture, by what its captions mention")
+    return figure
+
+
+def _matrix(ax: Axes, rows: pd.DataFrame, names: Sequence[str], title: str) -> None:
+    ax.annotate(title, (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha="center", va="bottom",
+                fontsize=SMALL)  # fmt: skip
+    columns = [rows[name] for name in ("row", "factor", "value", "skill", "mentioned")]
+    cells = {(row, factor): cell for row, factor, *cell in zip(*columns, strict=True)}
+    for y, name in enumerate(names):
+        for x, factor in enumerate(FACTORS):
+            if name == "chance":
+                value, skill, mentioned = 100 / len(scenes.FACTORS[factor]), 0.0, False
+            else:
+                value, skill, mentioned = cells[name, factor]
+            ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(skill), edgecolor="none"))
+            ax.text(x, y + 0.03, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            if mentioned:
+                ax.add_patch(Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, facecolor="none",
+                                       edgecolor=PALETTE["orange"], linewidth=1.6, zorder=3))  # fmt: skip
+    ax.set(xlim=(-0.5, len(FACTORS) - 0.5), ylim=(len(names) - 0.5, -0.5), xticks=[])
+    ax.set_yticks(range(len(names)), labels=[NAMES.get(name, name) for name in names])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _shade(skill: float) -> tuple[float, float, float, float]:
+    """Blue, the more opaque the further from chance; shows on light and on dark pages."""
+    red, green, blue = (int(PALETTE["blue"][i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue, float(np.clip(0.05 + 0.8 * skill / 100, 0.05, 0.85))
+
+
+def describe_decodability_matrix(table: pd.DataFrame) -> str:
+    """Alt text of :func:`decodability_matrix`."""
+    parts = []
+    for depth in (ZERO_SHOT, "span", "embedding", "backbone"):
+        rows = table[(table["depth"] == depth) & (table["row"] == "object")].set_index("factor")["value"]
+        parts.append(f"{SOURCES[depth][0]}: " + ", ".join(f"{factor} {rows[factor]:.0f}" for factor in FACTORS))
+    return (
+        "Tables of accuracies in percent: rows are what captions mention, columns are six factors, one table for each way "
+        f"of asking. Captions that name the object alone: {'; '.join(parts)}. Further rows: an untrained encoder, raw "
+        "pixels, shuffled labels, training on labels, chance."
+    )
+
+
+# ---------------------------------------------------------------- dose and response
+
+
+#: Probes to compare with, and how their lines are drawn.
+LEVELS: dict[str, tuple[str, Literal["--", ":"]]] = {UNTRAINED: ("encoder", "--"), "raw pixels": ("raw pixels", ":")}
+
+
+def dose_response(table: pd.DataFrame) -> Figure:
+    """Skill against mention rate: the mean over five factors, and each of them."""
+    figure, axes = plt.subplot_mosaic(
+        [["mean"] * 3, list(OMITTED[:3]), [*OMITTED[3:], "key"]],
+        figsize=(WIDTH, 6.4),
+        layout="constrained",
+        height_ratios=[2.1, 1, 1],
+    )
+    for name in ("mean", *OMITTED):
+        rows = table[table["factor"] == name]
+        shown = ("backbone", "embedding", "span", ZERO_SHOT) if name == "mean" else ("embedding", ZERO_SHOT)
+        _dose_panel(axes[name], rows, shown, large=name == "mean")
+        title = "mean of five factors, probes and zero-shot: 0 is chance, 100 perfect" if name == "mean" else name
+        axes[name].set_title(title, fontweight="normal")
+    axes["key"].set_axis_off()
+    levels = [
+        Line2D([], [], color=faint(), linestyle=style, linewidth=1, label=text) for text, style in LEVELS.values()
+    ]
+    axes["key"].legend(handles=levels, loc="upper left", title="probes without training", alignment="left")
+    for name in OMITTED:
+        axes[name].set_yticks([0, 50, 100])
+    axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
+    _headline(figure, "How often must captions mention something?")
+    return figure
+
+
+def _dose_panel(ax: Axes, rows: pd.DataFrame, shown: Sequence[str], *, large: bool) -> None:
+    rates = sorted(rows["rate"].dropna().unique())
+    ends = {}
+    for source in shown:
+        line = rows[rows["source"] == source].sort_values("rate")
+        label, colour = SOURCES[source]
+        _line(ax, range(len(line)), line, colour)
+        name = label if source == ZERO_SHOT else f"probe, {source}"
+        ends[name] = (float(line["value"].iloc[-1]), colour)
+    for source, (_, style) in LEVELS.items():
+        level = float(rows.loc[rows["source"] == source, "value"].iloc[0])
+        ax.axhline(level, color=faint(), linestyle=style, linewidth=1)
+    ax.axhline(0, color=faint(), linewidth=0.8)
+    ax.set_ylim(-8, 106)
+    labels = [f"{rate:g}".removeprefix("0") or "0" for rate in rates]
+    if not large and len(labels) > 4:
+        labels = [label if i % 2 == 0 or i == len(labels) - 1 else "" for i, label in enumerate(labels)]
+    ax.set_xticks(range(len(rates)), labels=labels)
+    if large:
+        end_labels(ax, len(rates) - 1, ends, gap=0.075)
+
+
+def describe_dose_response(table: pd.DataFrame) -> str:
+    """Alt text of :func:`dose_response`."""
+    mean = table[table["factor"] == "mean"]
+    parts = []
+    for source in (ZERO_SHOT, "embedding"):
+        rows = mean[mean["source"] == source].sort_values("rate")
+        steps = ", ".join(f"{v:.0f} at {r:g}" for r, v in zip(rows["rate"], rows["value"], strict=True))
+        parts.append(f"{SOURCES[source][0]} {steps}")
+    levels = mean[mean["rate"].isna()].set_index("source")["value"]
+    return (
+        f"Skill, {SKILL}, against the share of captions that mention a factor, mean of five factors: {'; '.join(parts)}. "
+        f"Probes of an untrained encoder reach {levels[UNTRAINED]:.0f}, of raw pixels {levels['raw pixels']:.0f}. Small "
+        "panels show each factor."
+    )
+
+
+def controls(table: pd.DataFrame) -> Figure:
+    """Skill on the object and on the five other factors under the controls."""
+    arms = list(table["arm"].drop_duplicates())
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.44 * len(arms) + 1.5), layout="constrained")
+    for y, arm in enumerate(arms):
+        rows = table[table["arm"] == arm].set_index("source")
+        for offset, (line, (_, colour, marker)) in zip((-0.24, -0.08, 0.08, 0.24), LINES.items(), strict=True):
+            _dot(ax, rows.loc[line], y + offset, colour, marker, filled=line != "others, zero-shot")
+    _rows(ax, [NAMES[arm] for arm in arms])
+    _level(ax, 0, "chance")
+    ax.set_xlim(-6, 104)
+    ax.set_xlabel(SKILL)
+    ax.set_ylabel("captions name")
+    _legend(figure, {label: (colour, marker, key != "others, zero-shot")
+                     for key, (label, colour, marker) in LINES.items()})  # fmt: skip
+    _headline(figure, "Is it the length of captions, or equal captions in a batch?")
+    return figure
+
+
+def describe_controls(table: pd.DataFrame) -> str:
+    """Alt text of :func:`controls`."""
+    by = _means(table, "arm", "source")
+    parts = [
+        f"{NAMES[arm]} {by[arm, 'others, embedding']:.0f}, {by[arm, 'others, zero-shot']:.0f}"
+        for arm in table["arm"].drop_duplicates()
+    ]
+    return (
+        f"Skill on five factors, {SKILL}, by what captions name, of a probe on the embedding and of zero-shot "
+        f"classification: {'; '.join(parts)}."
+    )
+
+
+# ---------------------------------------------------------------- collapse
+
+
+PAIRS = {
+    "all but the caption": ("all but the caption", PALETTE["green"]),
+    "caption": ("only the caption", PALETTE["orange"]),
+    "background": ("only the background", PALETTE["blue"]),
+    "nothing": ("nothing", PALETTE["grey"]),
+}
+
+
+def time_course(table: pd.DataFrame) -> Figure:
+    """Over training: cosine of pairs by what they share, and what can be read."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
+    steps = sorted(table["step"].unique())
+    for ax, panel in zip(axes, ("cosine", "skill"), strict=True):
+        rows = table[table["panel"] == panel]
+        ends = {}
+        for line in rows["line"].drop_duplicates():
+            one = rows[rows["line"] == line].sort_values("step")
+            label, colour = PAIRS[line] if panel == "cosine" else LINES[line][:2]
+            style, marker = (
+                ("--", "o") if line == "others, zero-shot" else ("-", "o" if panel == "cosine" else LINES[line][2])
+            )
+            _line(ax, range(len(one)), one, colour, marker, style)
+            ends[label.replace("probe on the ", "probe,\n").replace("probe in the ", "probe,\n")] = (
+                float(one["value"].iloc[-1]),
+                colour,
+            )
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high) if panel == "cosine" else ax.set_ylim(-8, 106)
+        end_labels(ax, len(steps) - 1, ends, gap=0.075 if panel == "cosine" else 0.12)
+    axes[0].axhline(0, color=faint(), linewidth=0.8)
+    axes[1].axhline(0, color=faint(), linewidth=0.8)
+    axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
+    axes[0].set_ylabel("centred cosine")
+    axes[1].set_title(f"what can be read, {SKILL}", fontweight="normal")
+    axes[1].set_xticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
+    axes[1].set_xlabel("training steps; captions name the object")
+    _headline(figure, "A shared caption pulls pictures together")
+    return figure
+
+
+def describe_time_course(table: pd.DataFrame) -> str:
+    """Alt text of :func:`time_course`."""
+    parts = []
+    for panel in ("cosine", "skill"):
+        rows = table[table["panel"] == panel]
+        for line in rows["line"].drop_duplicates():
+            one = rows[rows["line"] == line].sort_values("step")["value"]
+            label = f"pairs that share {PAIRS[line][0]}" if panel == "cosine" else LINES[line][0]
+            digits = 2 if panel == "cosine" else 0
+            parts.append(f"{label} {one.iloc[0]:.{digits}f} to {one.iloc[-1]:.{digits}f}")
+    return (
+        f"Two panels over {table['step'].max():,} training steps, first and last value. Centred cosine of the embeddings, "
+        f"and skill in percent: {'; '.join(parts)}."
+    )
+
+
+STAGES = {UNTRAINED: "untrained", "trained": "trained", "three times longer": "three times as long"}
+
+
+def same_point(table: pd.DataFrame) -> Figure:
+    """Share of the variance that is left among pictures of one object."""
+    stages = [stage for stage in STAGES if stage in set(table["stage"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(stages) + 1.3), layout="constrained")
+    shown = {
+        "embedding": ("in the whole embedding", "blue", -0.12),
+        "span": ("in the span of the captions", "pink", 0.12),
+    }
+    for y, stage in enumerate(stages):
+        for depth, (_, colour, offset) in shown.items():
+            row = table[(table["stage"] == stage) & (table["depth"] == depth)].iloc[0]
+            _dot(ax, row, y + offset, PALETTE[colour])
+    _rows(ax, [STAGES[stage] for stage in stages])
+    _level(ax, 0, "the same point")
+    _level(ax, 100, "captions do\nnot matter")
+    ax.set_xlim(-4, 108)
+    ax.set_xlabel("variance left among pictures of one object, %")
+    _legend(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
+    _headline(figure, "How far from one point are pictures with the same caption?")
+    return figure
+
+
+def describe_same_point(table: pd.DataFrame) -> str:
+    """Alt text of :func:`same_point`."""
+    by = _means(table, "stage", "depth")
+    parts = [
+        f"{STAGES[stage]} {by[stage, 'embedding']:.0f} % and {by[stage, 'span']:.0f} %"
+        for stage in table["stage"].drop_duplicates()
+    ]
+    return (
+        "Variance left among pictures of one object, in the embedding and in the span of the captions: "
+        f"{'; '.join(parts)}."
+    )
+
+
+MOVERS = {
+    UNTRAINED: ("untrained", faint, False),
+    "object": ("captions name the object", lambda: PALETTE["orange"], True),
+    "everything": ("captions name everything", lambda: PALETTE["blue"], True),
+}
+
+
+def moved_by_factor(table: pd.DataFrame) -> Figure:
+    """How far changing one factor moves a picture, whole embedding and inside the span."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), sharey=True, layout="constrained")
+    for ax, (depth, title) in zip(axes, {"embedding": "whole embedding", "span": "in the span"}.items(), strict=True):
+        for y, factor in enumerate(FACTORS):
+            for offset, (arm, (_, colour, filled)) in zip((-0.22, 0.0, 0.22), MOVERS.items(), strict=True):
+                rows = table[(table["arm"] == arm) & (table["depth"] == depth) & (table["factor"] == factor)]
+                _dot(ax, rows.iloc[0], y + offset, colour(), filled=filled)
+        ax.set_title(title, fontweight="normal", pad=14)
+        _level(ax, 100, "unrelated")
+        ax.set_xlim(0, max(112, 1.05 * table["high"].max()))
+        ax.set_xlabel("distance moved, %")
+    _rows(axes[0], FACTORS)
+    axes[0].set_ylabel("the factor that changes")
+    _legend(figure, {label: (colour(), "o", filled) for label, colour, filled in MOVERS.values()}, columns=1)
+    _headline(figure, "How far does a picture move when one factor changes?")
+    return figure
+
+
+def describe_moved_by_factor(table: pd.DataFrame) -> str:
+    """Alt text of :func:`moved_by_factor`."""
+    by = _means(table[table["depth"] == "embedding"], "factor", "arm")
+    parts = [
+        f"{factor} {by[factor, 'object']:.0f} and {by[factor, 'everything']:.0f} (untrained {by[factor, UNTRAINED]:.0f})"
+        for factor in FACTORS
+    ]
+    return (
+        "Distance between a picture and the same picture with one factor changed, in percent of the distance of unrelated "
+        f"pictures, where captions name the object and where they name everything: {'; '.join(parts)}."
+    )
+
+
+# ---------------------------------------------------------------- place
+
+
+HEADS = {
+    "raw pixels": "raw pixels",
+    UNTRAINED: "untrained encoder",
+    "background": "captions name the background",
+    "everything": "captions name everything",
+    "object": "captions name the object",
+}
+
+
+def heads_by_place(table: pd.DataFrame) -> Figure:
+    """Accuracy of classifiers trained at one place: there (open) and elsewhere (filled)."""
+    names = [name for name in HEADS if name in set(table["on"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.38 * len(names) + 1.4), layout="constrained")
+    for y, name in enumerate(names):
+        pair = table[table["on"] == name].set_index("where")
+        colour = faint() if name in ("raw pixels", UNTRAINED) else PALETTE["orange" if name == "object" else "blue"]
+        ax.plot(pair["value"], [y, y], color=colour, linewidth=1)
+        _dot(ax, pair.loc["here"], y, colour, filled=False)
+        _dot(ax, pair.loc["elsewhere"], y, colour)
+    _rows(ax, [HEADS[name] for name in names])
+    _level(ax, 100 / len(scenes.FACTORS["object"]), "chance")
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("accuracy for the object, %")
+    _legend(
+        figure, {"where the classifier was trained": (faint(), "o", False), "at the other places": (faint(), "o", True)}
+    )
+    _headline(figure, "A classifier trained at one place, tested at the others")
+    return figure
+
+
+def describe_heads_by_place(table: pd.DataFrame) -> str:
+    """Alt text of :func:`heads_by_place`."""
+    by = _means(table, "on", "where")
+    parts = [f"{HEADS[n]} {by[n, 'here']:.0f} and {by[n, 'elsewhere']:.0f}" for n in table["on"].drop_duplicates()]
+    return (
+        f"Accuracy in percent of a linear classifier where it was trained and at the other places: {'; '.join(parts)}."
+    )
+
+
+# ---------------------------------------------------------------- scale
+
+
+def scale(table: pd.DataFrame) -> Figure:
+    """Skill on place, on all five omitted factors and on the object, by scale."""
+    arms = list(table["arm"].drop_duplicates())
+    if len(arms) < 3:
+        return _not_run("Does scale bring back what captions leave out?")
+    labels = [
+        "the usual" if arm == "object" else "captions name everything" if arm == "everything" else NAMES[arm]
+        for arm in arms
+    ]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(arms) + 1.7), layout="constrained")
+    lines = {
+        "object, zero-shot": ("object, zero-shot", PALETTE["orange"], "s"),
+        "all five": ("five omitted factors, probe on the embedding", PALETTE["blue"], "o"),
+        "place": ("place alone, probe on the embedding", PALETTE["green"], "D"),
+    }
+    for y, arm in enumerate(arms):
+        for offset, (line, (_, colour, marker)) in zip((-0.2, 0.0, 0.2), lines.items(), strict=True):
+            _dot(ax, table[(table["arm"] == arm) & (table["line"] == line)].iloc[0], y + offset, colour, marker)
+    ax.axhline(len(arms) - 1.5, color=faint(), linewidth=0.8)
+    _rows(ax, labels)
+    _level(ax, 0, "chance")
+    ax.set_xlim(-6, 104)
+    ax.set_xlabel(SKILL)
+    _legend(figure, {label: (colour, marker, True) for label, colour, marker in lines.values()}, columns=1)
+    _headline(figure, "Does scale bring back what captions leave out?")
+    return figure
+
+
+def describe_scale(table: pd.DataFrame) -> str:
+    """Alt text of :func:`scale`."""
+    by = _means(table, "arm", "line")
+    parts = [
+        f"{arm} {by[arm, 'all five']:.0f} and {by[arm, 'object, zero-shot']:.0f}"
+        for arm in table["arm"].drop_duplicates()
+    ]
+    return (
+        f"Skill, {SKILL}, of a probe on the five factors beside the object and of zero-shot classification of the object, "
+        f"by arm: {'; '.join(parts)}. “object” is the usual size, captions name the object but in “everything”."
+    )
+
+
+# ---------------------------------------------------------------- the factorial
+
+
+RESPONSES = {
+    "moved": "distance moved, %",
+    "probe, embedding": "probe, embedding",
+    "probe, span": "probe, span",
+}
+CELLS: dict[tuple[str, bool], tuple[str, str, Literal["-", "--"]]] = {
+    ("conv", False): ("conv", "blue", "-"),
+    ("conv", True): ("conv, augmented", "sky", "--"),
+    ("vit", False): ("ViT", "red", "-"),
+    ("vit", True): ("ViT, augmented", "orange", "--"),
+}
+SHARE_COLOURS = dict(zip((*EFFECTS, "interactions"), ("orange", "blue", "green", "grey"), strict=True))
+
+
+def factorial(table: pd.DataFrame) -> Figure:
+    """The eight cells of the factorial for three responses, and the share of their variance that each effect explains."""
+    title = "Captions, architecture or augmentation: what decides?"
+    if not len(table):
+        return _not_run(title)
+    figure, axes = plt.subplot_mosaic(
+        [list(RESPONSES), ["shares"] * 3], figsize=(WIDTH, 5.6), layout="constrained", height_ratios=[1.25, 1]
+    )
+    cells = table[table["effect"] == ""]
+    policies = ["object", "object and background"]
+    for response, label in RESPONSES.items():
+        ax = axes[response]
+        for (tower, augmented), (_, colour, style) in CELLS.items():
+            rows = cells[(cells["response"] == response) & (cells["tower"] == tower)]
+            rows = rows[rows["augmented"].astype(bool) == augmented].set_index("captions").loc[policies]
+            ax.errorbar([0, 1], rows["value"], yerr=_errors(rows), color=PALETTE[colour], linestyle=style, marker="o",
+                        markersize=4, capsize=2)  # fmt: skip
+        ax.set_xticks([0, 1], labels=["object", "and back-\nground"])
+        ax.set_xlim(-0.25, 1.25)
+        ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+        ax.set_title(label, fontweight="normal", fontsize=SMALL)
+    axes["moved"].set_xlabel("captions name", loc="left")
+    shares = table[table["effect"] != ""]
+    for y, response in enumerate(RESPONSES):
+        rows = shares[shares["response"] == response].set_index("effect")
+        for offset, (effect, colour) in zip((-0.27, -0.09, 0.09, 0.27), SHARE_COLOURS.items(), strict=True):
+            _dot(axes["shares"], rows.loc[effect], y + offset, PALETTE[colour])
+    _rows(axes["shares"], [label.removesuffix(", %") for label in RESPONSES.values()])
+    axes["shares"].set_xlim(-4, 104)
+    axes["shares"].set_xlabel("share of the variance between the eight cells, %")
+    lines = [
+        Line2D([], [], color=PALETTE[colour], linestyle=style, marker="o", markersize=4, label=label)
+        for label, colour, style in CELLS.values()
+    ]
+    dots = [
+        Line2D([], [], linestyle="", marker="o", color=PALETTE[colour], label=effect)
+        for effect, colour in SHARE_COLOURS.items()
+    ]
+    figure.legend(handles=[*lines, *dots], loc="outside lower center", ncols=2)
+    _headline(figure, title)
+    return figure
+
+
+def describe_factorial(table: pd.DataFrame) -> str:
+    """Alt text of :func:`factorial`."""
+    if not len(table):
+        return f"This figure was {NOT_RUN}."
+    shares = _means(table[table["effect"] != ""], "response", "effect")
+    parts = [
+        f"{response}: " + ", ".join(f"{effect} {shares[response, effect]:.0f} %" for effect in SHARE_COLOURS)
+        for response in RESPONSES
+    ]
+    return (
+        "Eight trainings: two caption policies, two architectures, with and without augmentation. Shares of the variance "
+        f"between them, for the background. {'; '.join(parts)}."
+    )
