@@ -5,7 +5,7 @@ A profile may leave arms out: then the rows and the numbers that need them are l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -253,59 +253,35 @@ def values(table: pd.DataFrame) -> list[NamedValue]:
     return found
 
 
-def _difference(a: pd.Series, b: pd.Series) -> Estimate:
-    return paired_difference(a, b)
-
-
-def _medium_values(table: pd.DataFrame, ran: set[str]) -> Iterable[NamedValue]:
+def _medium_values(table: pd.DataFrame, ran: set[str]) -> list[NamedValue]:
     lines = {arm: accuracy(table, arm, "line_held_out") for arm in MEDIA if arm in ran}
+    among_all = {arm: accuracy(table, arm, "line_held_out", "among_all") for arm in lines}
+    banana = accuracy(table, "named_drawn", "line_held_out", "banana")
     both = lines["named_drawn"]
-    yield NamedValue(
-        "c21_accuracy_drawings",
-        mean_over_seeds(both),
-        "%",
-        MEDIUM,
-        "zero-shot accuracy on line drawings of four objects that were never drawn in training, chance 25 %",
-    )
-    yield NamedValue(
-        "c21_accuracy_pictures",
-        mean_over_seeds(accuracy(table, "named_drawn", "full_held_out")),
-        "%",
-        MEDIUM,
-        "the same objects in full colour",
-    )
-    yield NamedValue(
-        "c21_accuracy_banana",
-        mean_over_seeds(accuracy(table, "named_drawn", "line_held_out", "banana")),
-        "%",
-        MEDIUM,
-        "line drawings of the banana alone",
-    )
-    yield NamedValue(
-        "c21_accuracy_among_all",
-        mean_over_seeds(accuracy(table, "named_drawn", "line_held_out", "among_all")),
-        "%",
-        MEDIUM,
-        "held-out line drawings, with all twelve objects to choose from",
-    )
-    names = {
-        "c21_gain_both": ("unnamed_plain", "minus the arm without line drawings and without names of media"),
-        "c21_gain_language": ("silent_drawn", "minus the arm whose captions call every drawn object a thing"),
-        "c21_gain_naming": ("unnamed_drawn", "minus the arm whose captions do not name the medium"),
-    }
-    for name, (arm, description) in names.items():
-        if arm in lines:
-            yield NamedValue(
-                name,
-                _difference(both, lines[arm]),
-                "points",
-                MEDIUM,
-                f"accuracy on held-out line drawings, medium named and other drawings shown, {description}",
-            )
-    for arm in ("unnamed_drawn", "silent_drawn", "named_plain", "unnamed_plain"):
-        if arm in lines:
-            yield NamedValue(f"c21_accuracy_{arm}", mean_over_seeds(lines[arm]), "%", MEDIUM,
-                             f"accuracy on held-out line drawings, arm {arm}")  # fmt: skip
+    what = "zero-shot accuracy on line drawings of four objects never drawn in training"
+    gains = {"both": "unnamed_plain", "language": "silent_drawn", "naming": "unnamed_drawn"}
+    return [
+        NamedValue("c21_accuracy_drawings", mean_over_seeds(both), "%", MEDIUM, f"{what}, chance 25 %, arm named_drawn"),
+        NamedValue("c21_accuracy_pictures", mean_over_seeds(accuracy(table, "named_drawn", "full_held_out")), "%",
+                   MEDIUM, "the same objects in full colour"),
+        NamedValue("c21_accuracy_banana", mean_over_seeds(banana), "%", MEDIUM, "line drawings of the banana alone"),
+        *(
+            NamedValue(f"c21_accuracy_{arm}", mean_over_seeds(found), "%", MEDIUM, f"{what}, chance 25 %, arm {arm}")
+            for arm, found in lines.items()
+            if arm != "named_drawn"
+        ),
+        *(
+            NamedValue(f"c21_gain_{name}", paired_difference(both, lines[arm]), "points", MEDIUM,
+                       f"{what}, arm named_drawn minus arm {arm}")
+            for name, arm in gains.items()
+            if arm in lines
+        ),
+        *(
+            NamedValue(f"c21_among_all_{arm}", mean_over_seeds(found), "%", CURATION,
+                       f"{what}, all twelve objects to choose from, chance 8 %, arm {arm}")
+            for arm, found in among_all.items()
+        ),
+    ]  # fmt: skip
 
 
 def _text_values(table: pd.DataFrame) -> list[NamedValue]:
@@ -332,9 +308,9 @@ def _noun_values(table: pd.DataFrame) -> list[NamedValue]:
                    "the same per unit of cosine between the two captions, text tower that knows meanings"),
         NamedValue("c15_slope_meaning_trained", mean_over_seeds(trained), "", NOUNS,
                    "the same, text tower trained from nothing"),
-        NamedValue("c15_slope_meaning_difference", _difference(frozen, trained), "", NOUNS,
+        NamedValue("c15_slope_meaning_difference", paired_difference(frozen, trained), "", NOUNS,
                    "difference of these two slopes"),
-        NamedValue("c15_synonym_gap", _difference(separation(table, FROZEN, SYNONYM), same), "", NOUNS,
+        NamedValue("c15_synonym_gap", paired_difference(separation(table, FROZEN, SYNONYM), same), "", NOUNS,
                    "distance of two pictures with synonymous names minus that of two with the same name"),
         *(
             NamedValue(f"c15_separation_{name}_{arm.removeprefix('nouns_')}",
@@ -356,9 +332,9 @@ def _curation_values(table: pd.DataFrame) -> list[NamedValue]:
                        f"standard deviation of accuracy on shifted test sets between {name}")
             for name in ("curations", "recipes", "seeds")
         ),
-        NamedValue("c20_excess_over_seeds", _difference(by["curations"], by["seeds"]), "points", CURATION,
+        NamedValue("c20_excess_over_seeds", paired_difference(by["curations"], by["seeds"]), "points", CURATION,
                    "spread between curations minus spread between seeds"),
-        NamedValue("c20_excess_over_recipes", _difference(by["curations"], by["recipes"]), "points", CURATION,
+        NamedValue("c20_excess_over_recipes", paired_difference(by["curations"], by["recipes"]), "points", CURATION,
                    "spread between curations minus spread between ways to train"),
     ]  # fmt: skip
 
@@ -373,9 +349,9 @@ def _source_values(table: pd.DataFrame) -> list[NamedValue]:
                    "the same on pictures of the other source"),
         NamedValue("c23_gain_random", mean_over_seeds(control), "points", SOURCE,
                    "the same on careful pictures, with a token planted at random"),
-        NamedValue("c23_gain_over_random", _difference(careful, control), "points", SOURCE,
+        NamedValue("c23_gain_over_random", paired_difference(careful, control), "points", SOURCE,
                    "gain by the token of a source minus gain by a token planted at random, careful pictures"),
-        NamedValue("c23_gain_difference", _difference(careful, careless), "points", SOURCE,
+        NamedValue("c23_gain_difference", paired_difference(careful, careless), "points", SOURCE,
                    "gain on pictures of the token's source minus gain on pictures of the other source"),
     ]  # fmt: skip
 
@@ -385,23 +361,23 @@ def _probe_values(table: pd.DataFrame) -> list[NamedValue]:
     arms = {"groups": "group_labels", "tags": "tags"}
     return [
         *(
-            NamedValue(f"c24_loss_{name}", _difference(fine, probe(table, arm)), "points", PROBES,
+            NamedValue(f"c24_loss_{name}", paired_difference(fine, probe(table, arm)), "points", PROBES,
                        f"probe for the object on the embedding: trained on objects minus trained on {name}")
             for name, arm in arms.items()
         ),
         *(
             NamedValue(f"c24_loss_{name}_backbone",
-                       _difference(probe(table, "object_labels", "backbone"), probe(table, arm, "backbone")), "points",
+                       paired_difference(probe(table, "object_labels", "backbone"), probe(table, arm, "backbone")), "points",
                        PROBES, f"the same on the features before the projection, {name}")
             for name, arm in arms.items()
         ),
         *(
             NamedValue(f"c24_probe_{name}_span", mean_over_seeds(probe(table, arm, "span")), "%", PROBES,
                        f"probe for the object on what the labels themselves can read, {name}")
-            for name, arm in {**arms, "captions": "group_captions"}.items()
+            for name, arm in {**arms, "captions": "group_captions", "objects": "object_labels"}.items()
         ),
         NamedValue("c24_loss_captions",
-                   _difference(probe(table, "unnamed_plain"), probe(table, "group_captions")), "points", PROBES,
+                   paired_difference(probe(table, "unnamed_plain"), probe(table, "group_captions")), "points", PROBES,
                    "probe for the object on the embedding: captions that name it minus captions that name its group"),
         NamedValue("c24_probe_untrained", mean_over_seeds(probe(table, "untrained")), "%", PROBES,
                    "probe for the object on the embedding of an untrained tower"),
