@@ -89,7 +89,8 @@ def select(
     untrained: bool = False,
 ) -> pd.DataFrame:
     """Rows of one arm at the end of its training, or before it."""
-    rows = table[(table["arm"] == arm) & (table["metric"] == metric) & (table["depth"] == depth)]
+    rows: pd.DataFrame = table[table["arm"].to_numpy() == arm]
+    rows = rows[(rows["metric"].to_numpy() == metric) & (rows["depth"].to_numpy() == depth)]
     rows = rows[rows["factor"].isin(list(factors))]
     return rows[rows["step"] == (0 if untrained else rows["step"].max())]
 
@@ -104,7 +105,8 @@ def skill(
     untrained: bool = False,
 ) -> pd.Series:
     """Mean skill over factors, one number per seed, in percent."""
-    return select(with_skill(table), arm, metric, depth, factors, untrained=untrained).groupby("seed")["skill"].mean()
+    rows = with_skill(select(table, arm, metric, depth, factors, untrained=untrained))
+    return rows.groupby("seed")["skill"].mean()
 
 
 def share(table: pd.DataFrame, arm: str, metric: str, depth: str, factor: str, *, untrained: bool = False) -> pd.Series:
