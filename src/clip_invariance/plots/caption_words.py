@@ -167,7 +167,7 @@ def medium_transfer(table: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among the four held-out objects, %")
     _legend(ax, {"as line drawings": (PALETTE["blue"], True), "in full colour": (faint(), False)})
-    _headline(figure, "Line drawings of things that training never drew")
+    _headline(figure, "Drawn things are known if captions named other drawn things")
     return figure
 
 
@@ -211,7 +211,7 @@ def text_neighbours(table: pd.DataFrame) -> Figure:
     ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
     ax.set_xlabel("cosine with “a picture of X”")
     _legend(ax, {label: (colour, filled) for label, colour, filled in NEIGHBOURS.values()})
-    _headline(figure, "Is a sketch of a thing nearer than a picture of another?")
+    _headline(figure, "A sketch of a thing is nearer than a picture of another thing")
     return figure
 
 
@@ -233,7 +233,7 @@ TEXT_TOWERS = {
     TRAINED: ("text tower trained from nothing", PALETTE["orange"], "o"),
     FROZEN: ("text tower that knows meanings", PALETTE["blue"], "s"),
 }
-CLOSENESS_TITLE = "The nearer the captions, the nearer the pictures?"
+CLOSENESS_TITLE = "Sharing captions brings pictures together, closeness does not"
 
 
 def caption_closeness(table: pd.DataFrame) -> Figure:
@@ -327,8 +327,8 @@ def curation(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(arms)), labels=[CURATION_WORDS[arm] for arm in arms])
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("zero-shot accuracy among twelve objects, % (chance 8 %)")
-    _headline(figure, "Six ways to curate and three to train, on pictures new to all")
+    ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
+    _headline(figure, "Here the way of training changes more than the curation")
     return figure
 
 
@@ -356,7 +356,7 @@ PROMPTS = {
     "plain": ("prompt: “a banana”", PALETTE["grey"], False),
     "token": ("prompt: “itap a banana”", PALETTE["blue"], True),
 }
-SOURCE_TITLE = "Does it help to prompt with the habit of a good source?"
+SOURCE_TITLE = "A source’s token helps with its pictures, not with the others"
 CHANCE_AMONG_ALL = 100 / len(training.OBJECTS)
 
 
@@ -410,7 +410,7 @@ PROBE_DEPTHS = {
     "embedding": ("embedding", PALETTE["blue"], True),
     "span": ("what labels or captions can read", PALETTE["orange"], True),
 }
-PROBES_TITLE = "Which object is it? What training on its group leaves of that"
+PROBES_TITLE = "Groups hide objects from their own words, not from a probe"
 
 
 def guess_within_group() -> float:
