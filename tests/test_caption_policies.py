@@ -239,8 +239,10 @@ def test_numbers_follow_from_the_tables(numbers: list[NamedValue]) -> None:
         "c18_slope_zero_shot": 80.0,
         "c18_slope_probe": 60.0,
         "c18_below_untrained": 30.0,
-        "c18_reached_probe_10": 10.0,
-        "c18_reached_zero_shot_30": 30.0,
+        "c18_probe_at_10": 26.0,  # a tenth of the way from 20 to 80
+        "c18_zero_shot_at_30": 24.0,
+        "c18_slope_probe_place": 60.0,
+        "c25_gain_width": 0.0,
         "c19_filler": 60.0,
         "c19_masked": 60.0,
         "c25_closed_width": 0.0,

@@ -439,6 +439,29 @@ def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
     yield _percent("object_zero_shot", accuracy(measured, "object", ZERO_SHOT, "object"), MATRIX,
                    "zero-shot accuracy for the object, captions name it alone")  # fmt: skip
+    for factor in OMITTED:
+        named = accuracy(measured, "everything", ZERO_SHOT, factor)
+        yield _percent(f"everything_zero_shot_{factor}", named, MATRIX,
+                       f"zero-shot accuracy for {factor} where every caption mentions it and all else")  # fmt: skip
+        for arm, untrained, name in (
+            ("object", True, "untrained"),
+            ("object", False, "object"),
+            (LONGER, False, "longer"),
+        ):
+            if has(measured, arm):
+                series = accuracy(measured, arm, "embedding", factor, untrained=untrained)
+                yield _percent(f"{name}_embedding_{factor}", series, MATRIX if name != "longer" else COURSE,
+                               f"accuracy of a probe on the embedding for {factor}; captions name the object, {name}"
+                               )  # fmt: skip
+    yield _percent("everything_zero_shot_object", accuracy(measured, "everything", ZERO_SHOT, "object"), MATRIX,
+                   "zero-shot accuracy for the object where every caption mentions everything")  # fmt: skip
+    if has(measured, LONGER):
+        yield _percent("longer_zero_shot_object", accuracy(measured, LONGER, ZERO_SHOT, "object"), COURSE,
+                       "zero-shot accuracy for the object after three times as many steps")  # fmt: skip
+        for depth in ("backbone", "span"):
+            yield _percent(f"longer_{depth}_background", accuracy(measured, LONGER, depth, "background"), COURSE,
+                           f"accuracy of a probe for the background after three times as many steps, {depth}"
+                           )  # fmt: skip
     for depth in (*DEPTHS, ZERO_SHOT):
         name = depth.replace("-", "_")
         metric, at = ("zero_shot", "embedding") if depth == ZERO_SHOT else ("probe", depth)
@@ -534,10 +557,13 @@ def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
                       f"mean skill on five factors, {what}: always mentioned minus never")  # fmt: skip
         for arm, rate in RATES.items():
             if 0 < rate < 1 and has(measured, arm):
-                reached = _part(skill(measured, arm, metric) - never, always - never)
-                yield _percent(f"c18_reached_{name}_{round(100 * rate):02d}", reached, DOSE,
-                               f"part of that reached with mentions in {100 * rate:.0f} % of captions, {what}"
+                yield _percent(f"c18_{name}_at_{round(100 * rate):02d}", skill(measured, arm, metric), DOSE,
+                               f"mean skill on five factors with mentions in {100 * rate:.0f} % of captions, {what}"
                                )  # fmt: skip
+        for factor in OMITTED:
+            slopes = [skill(measured, arm, metric, factors=(factor,)) for arm in ("everything", "object")]
+            yield _points(f"c18_slope_{name}_{factor}", slopes[0], slopes[1], DOSE,
+                          f"skill on {factor}, {what}: always mentioned minus never")  # fmt: skip
     probe = skill(measured, "object")
     yield _points("c18_below_untrained", skill(measured, "object", untrained=True), probe, DOSE,
                   "mean skill of probes on never-mentioned factors: untrained embedding minus trained one")  # fmt: skip
@@ -558,6 +584,11 @@ def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
     if not has(measured, *FACTORIAL.values()):
         return
     moved, probe = (variance_shares(measured, response) for response in ("moved", "probe, embedding"))
+    for policy, name in ((False, "object"), (True, "both")):
+        cells = [_response(measured, arm, "moved") for levels, arm in FACTORIAL.items() if levels[0] == policy]
+        yield _percent(f"c19_moved_{name}", pd.concat(cells, axis=1).mean(axis=1), FACTORIAL_FIGURE,
+                       f"how far a changed background moves the embedding, mean of four trainings; captions name {name}"
+                       )  # fmt: skip
     what = "of the variance of how far a changed background moves the embedding"
     yield _points("c19_policy_over_tower", moved["captions"], moved["architecture"], FACTORIAL_FIGURE,
                   f"share {what}: captions minus architecture")  # fmt: skip
@@ -585,8 +616,11 @@ def _scale_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
         if has(measured, larger, smaller)
     ]
     for name, text, larger, smaller in pairs:
-        yield NamedValue(f"c25_closed_{name}", closed(measured, larger, smaller), "%", SCALE,
-                         f"what {text} add to the skill on omitted factors, of what mentioning them adds")  # fmt: skip
+        yield _points(f"c25_gain_{name}", larger, smaller, SCALE,
+                      f"what {text} add to the mean skill on omitted factors")  # fmt: skip
+        if name != "steps":
+            yield NamedValue(f"c25_closed_{name}", closed(measured, larger, smaller), "%", SCALE,
+                             f"the same in percent of what mentioning them adds, {text}")  # fmt: skip
     if has(measured, FEWER):
         yield _points("c25_object_gain_data", skill(measured, "object", "zero_shot", factors=("object",)),
                       skill(measured, FEWER, "zero_shot", factors=("object",)), SCALE,
