@@ -178,7 +178,7 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     axes[2, 1].legend(handles=key, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.3, handleheight=1.1)
     axes[2, 1].annotate("numbers: accuracy, %", (0.05, 0.1), xycoords="axes fraction", fontsize=SMALL,
                         va="bottom")  # fmt: skip
-    _headline(figure, "What can be read of a picture, by what its captions mention")
+    _headline(figure, "Language reaches what captions said, a probe reaches more")
     return figure
 
 
@@ -253,7 +253,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     for name in OMITTED:
         axes[name].set_yticks([0, 50, 100])
     axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
-    _headline(figure, "How often must captions mention something?")
+    _headline(figure, "Language needs mentions; a probe mostly does not")
     return figure
 
 
@@ -310,7 +310,7 @@ def controls(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("captions name")
     _legend(figure, {label: (colour, marker, key != "others, zero-shot")
                      for key, (label, colour, marker) in LINES.items()})  # fmt: skip
-    _headline(figure, "Is it the length of captions, or equal captions in a batch?")
+    _headline(figure, "It is neither the captions' length nor equal captions in a batch")
     return figure
 
 
@@ -407,7 +407,7 @@ def same_point(table: pd.DataFrame) -> Figure:
     ax.set_xlim(-4, 108)
     ax.set_xlabel("variance left among pictures of one object, %")
     _legend(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
-    _headline(figure, "How far from one point are pictures with the same caption?")
+    _headline(figure, "Pictures with one caption come close to one point")
     return figure
 
 
@@ -446,7 +446,7 @@ def moved_by_factor(table: pd.DataFrame) -> Figure:
     _rows(axes[0], FACTORS)
     axes[0].set_ylabel("the factor that changes")
     _legend(figure, {label: (colour(), "o", filled) for label, colour, filled in MOVERS.values()}, columns=1)
-    _headline(figure, "How far does a picture move when one factor changes?")
+    _headline(figure, "Captions decide which changes move a picture")
     return figure
 
 
@@ -492,7 +492,7 @@ def heads_by_place(table: pd.DataFrame) -> Figure:
     _legend(
         figure, {"where the classifier was trained": (faint(), "o", False), "at the other places": (faint(), "o", True)}
     )
-    _headline(figure, "A classifier trained at one place, tested at the others")
+    _headline(figure, "What is learned at one place holds at the others")
     return figure
 
 
@@ -512,7 +512,7 @@ def scale(table: pd.DataFrame) -> Figure:
     """Skill on place, on all five omitted factors and on the object, by scale."""
     arms = list(table["arm"].drop_duplicates())
     if len(arms) < 3:
-        return _not_run("Does scale bring back what captions leave out?")
+        return _not_run("Width keeps what captions leave out, longer training less of it")
     labels = [
         "the usual" if arm == "object" else "captions name everything" if arm == "everything" else NAMES[arm]
         for arm in arms
@@ -532,7 +532,7 @@ def scale(table: pd.DataFrame) -> Figure:
     ax.set_xlim(-6, 104)
     ax.set_xlabel(SKILL)
     _legend(figure, {label: (colour, marker, True) for label, colour, marker in lines.values()}, columns=1)
-    _headline(figure, "Does scale bring back what captions leave out?")
+    _headline(figure, "Width keeps what captions leave out, longer training less of it")
     return figure
 
 
@@ -568,7 +568,7 @@ SHARE_COLOURS = dict(zip((*EFFECTS, "interactions"), ("orange", "blue", "green",
 
 def factorial(table: pd.DataFrame) -> Figure:
     """The eight cells of the factorial for three responses, and the share of their variance that each effect explains."""
-    title = "Captions, architecture or augmentation: what decides?"
+    title = "Captions decide how far the background counts"
     if not len(table):
         return _not_run(title)
     figure, axes = plt.subplot_mosaic(
