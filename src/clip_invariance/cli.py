@@ -65,6 +65,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Another value for a name in the notebook's parameters cell."),
 ]
+Scheduler = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Spread units over the Dask cluster of this scheduler, tcp://HOST:PORT.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
 Source = Annotated[str, typer.Option("--from", metavar="SOURCE", help="published, or the profile of one of your runs.")]
 
@@ -77,6 +80,7 @@ def run(
     seeds: Seeds = 0,
     jobs: Jobs = 0,
     settings: Settings = None,
+    scheduler: Scheduler = "",
 ) -> None:
     """Execute chapters' notebooks.
 
@@ -88,8 +92,9 @@ def run(
     clip-invariance run                        all chapters
     clip-invariance run 1 3 --profile quick    chapters 1 and 3
     clip-invariance run 4 --seeds 5 --jobs 2   other repetitions, two processes
+    clip-invariance run --scheduler tcp://head:8786   on a cluster (see "Run it on your cluster")
     """
-    for folder in _run(chapters, profile, device, seeds, jobs, settings)[1]:
+    for folder in _run(chapters, profile, device, seeds, jobs, settings, scheduler)[1]:
         print(folder)
 
 
@@ -112,6 +117,7 @@ def report(
     seeds: Seeds = 0,
     jobs: Jobs = 0,
     settings: Settings = None,
+    scheduler: Scheduler = "",
 ) -> None:
     """Run chapters, then build the pages from that run.
 
@@ -119,7 +125,7 @@ def report(
     clip-invariance report
     clip-invariance report 1 --profile smoke
     """
-    name, _ = _run(chapters, profile, device, seeds, jobs, settings)
+    name, _ = _run(chapters, profile, device, seeds, jobs, settings, scheduler)
     _build(name)
 
 
@@ -258,7 +264,13 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this
 
 
 def _run(
-    chapters: list[str] | None, profile: str | None, device: str, seeds: int, jobs: int, settings: list[str] | None
+    chapters: list[str] | None,
+    profile: str | None,
+    device: str,
+    seeds: int,
+    jobs: int,
+    settings: list[str] | None,
+    scheduler: str,
 ) -> tuple[str, list[Path]]:
     from clip_invariance.report.results import find_project
     from clip_invariance.report.run import Options, default_profile, run_chapters, select_chapters
@@ -270,7 +282,8 @@ def _run(
             raise UsageError(f"--set {setting}: write it as name=value")
         extra[name] = value
     project = find_project()
-    options = Options(profile or ("quick" if device == "cpu" else default_profile()), device, seeds, jobs, extra)
+    chosen = profile or ("quick" if device == "cpu" else default_profile())
+    options = Options(chosen, device, seeds, jobs, extra, scheduler)
     return options.profile, run_chapters(project, select_chapters(project, chapters or []), options)
 
 

@@ -5,6 +5,7 @@
 ``claims``      registered rules in, verdicts out
 ``provenance``  versions, commit, machine
 ``store``       units of work, each run at most once
+``cluster``     units on the workers of a Dask cluster
 ``progress``    written by the kernel, shown by the command line
 ``chapter``     what a notebook talks to
 ``run``         notebooks executed into ``_build/run/<profile>/``

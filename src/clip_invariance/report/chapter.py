@@ -8,6 +8,7 @@ import html
 import io
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from clip_invariance.report.results import (
     write_bytes,
     write_json,
 )
-from clip_invariance.report.store import Entry, Store, run_units
+from clip_invariance.report.store import SCHEDULER, Entry, Store, run_units
 from clip_invariance.units import Unit
 
 #: Seeds of the smallest run that anyone would compare with the published one.
@@ -122,6 +123,8 @@ class Chapter:
     def run(self, units: Sequence[Unit]) -> pd.DataFrame:
         """Run the units, or take them from the store.
 
+        They run here, or on the Dask cluster whose scheduler ``$CLIP_INVARIANCE_SCHEDULER`` names.
+
         Returns:
             Their tables one after the other in the order of ``units``, parameters as the first columns (lists as
             JSON text). The same units give the same table, whatever the number of jobs.
@@ -132,7 +135,9 @@ class Chapter:
         if not units:
             raise ReportError(f"chapter {self.chapter}: there is no unit to run")
         store = Store(store_folder(self.project))
-        entries, needed, reused = run_units(units, store, self._environment, self.jobs, self._progress)
+        entries, needed, reused = run_units(
+            units, store, self._environment, self.jobs, self._progress, os.environ.get(SCHEDULER, "")
+        )
         self._entries |= {entry.key: entry for entry in [*entries, *needed]}
         self._reused += reused
         tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]

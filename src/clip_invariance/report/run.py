@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,12 @@ from clip_invariance.report.results import (
     read_results,
     run_folder,
     sha256,
+    store_folder,
     swap_folder,
     write_bytes,
     write_json,
 )
+from clip_invariance.report.store import SCHEDULER
 
 #: Parameters that every notebook has and that have options of their own.
 RESERVED = {"profile": "--profile", "device": "--device", "seeds": "--seeds", "jobs": "--jobs", "output": None}
@@ -47,13 +49,17 @@ RESERVED = {"profile": "--profile", "device": "--device", "seeds": "--seeds", "j
 
 @dataclass(frozen=True)
 class Options:
-    """What a run was asked for; ``extra`` holds ``--set name=value`` as typed."""
+    """What a run was asked for; ``extra`` holds ``--set name=value`` as typed.
+
+    ``scheduler`` is a Dask scheduler's address. It says where units run, not what comes out: results do not record it.
+    """
 
     profile: str
     device: str = "auto"
     seeds: int = 0
     jobs: int = 0
     extra: Mapping[str, str] | None = None
+    scheduler: str = field(default="", repr=False)
 
 
 def default_profile() -> str:
@@ -87,7 +93,8 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
     A chapter that fails does not stop the next one.
 
     Raises:
-        UsageError: before anything starts, if the profile, the device or a parameter is wrong or a folder is locked.
+        UsageError: before anything starts, if the profile, the device or a parameter is wrong, a folder is locked or
+            the cluster cannot be used.
         ReportError: after the last chapter, in one line per failed chapter.
         KeyboardInterrupt: after the kernel and its workers have ended.
     """
@@ -98,6 +105,11 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
     if options.jobs < 0:
         raise UsageError("--jobs: give a number of processes, or 0 for one per core")
     extras = {chapter: typed_parameters(path, options.extra or {}) for chapter, path in chapters.items()}
+    if options.scheduler:
+        from clip_invariance.report import cluster  # imports Dask
+
+        with cluster.connected(options.scheduler, store_folder(project)):
+            pass  # a cluster that cannot be used is refused before anything starts
     run = run_folder(project, options.profile)
     failed: list[ReportError] = []
     with contextlib.ExitStack() as stack:
@@ -214,6 +226,7 @@ def _run_chapter(
     }
     os.environ |= {
         progress.ENVIRONMENT: str(lines),
+        SCHEDULER: options.scheduler,
         "CLIP_INVARIANCE_PROJECT": str(project),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

@@ -34,6 +34,10 @@ from clip_invariance.report.results import sha256, to_json
 from clip_invariance.units import Unit
 
 PACKAGE = "clip_invariance"
+#: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
+SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
+#: A network file system may show a file that another machine wrote this late (NFS remembers absence up to a minute).
+LATE_SECONDS = 60.0
 
 
 # ---------------------------------------------------------------- keys
@@ -117,7 +121,9 @@ def describe(unit: Unit) -> str:
 def _check_unchanged(depends_on: Sequence[Source]) -> None:
     for source in depends_on:
         if sha256(source.path) != source.digest or _AT_START.get(source.path, source.digest) != source.digest:
-            raise ReportError(f"{source.path.name} was edited while this ran: start the run (or the kernel) again")
+            raise ReportError(
+                f"{source.path.name} was edited while this ran: start the run (the kernel, the workers) again"
+            )
 
 
 # ---------------------------------------------------------------- entries
@@ -215,25 +221,32 @@ class _Job(NamedTuple):
 
 
 def run_units(
-    units: Sequence[Unit], store: Store, environment: Mapping[str, str], jobs: int, progress: Progress
+    units: Sequence[Unit],
+    store: Store,
+    environment: Mapping[str, str],
+    jobs: int,
+    progress: Progress,
+    scheduler: str = "",
 ) -> tuple[list[Entry], list[Entry], int]:
     """Run what is not stored yet, and the units that it needs before it.
 
     On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``; on a GPU,
-    or with one job, in turn in this process. Equal units run once.
+    or with one job, in turn in this process; with the address of a Dask ``scheduler``, on its workers instead (see
+    :mod:`cluster`). Equal units run once.
 
     Returns:
         all entries in the order of ``units``; the entries of the units that these need; how many were reused.
 
     Raises:
-        UsageError: if a unit cannot be run anywhere else (see :func:`sources`, :func:`unit_key`).
+        UsageError: if a unit cannot be run anywhere else (see :func:`sources`, :func:`unit_key`), or the cluster
+            cannot be used.
         ReportError: if a unit failed, naming it. Those that finished before stay stored.
     """
     closures: dict[str, list[Source]] = {}
     wanted = [_job(unit, closures, environment) for unit in units]
     for closure in closures.values():
         _check_unchanged(closure)
-    entries, reused = _run_jobs(wanted, store, jobs, progress)
+    entries, reused = _run_jobs(wanted, store, jobs, progress, scheduler)
     keys = [job.key for job in wanted]
     return [entries[key] for key in keys], [entries[key] for key in entries.keys() - set(keys)], reused
 
@@ -247,27 +260,27 @@ def _job(unit: Unit, closures: dict[str, list[Source]], environment: Mapping[str
     return _Job(unit, key, closures[module], needs)
 
 
-def _run_jobs(wanted: Sequence[_Job], store: Store, jobs: int, progress: Progress) -> tuple[dict[str, Entry], int]:
+def _run_jobs(
+    wanted: Sequence[_Job], store: Store, jobs: int, progress: Progress, scheduler: str
+) -> tuple[dict[str, Entry], int]:
     """Entries by key, those of needed units included, and how many of them were stored before."""
     distinct = {job.key: job for job in wanted}
     entries = {key: entry for key in distinct if (entry := store.load(key, progress.note)) is not None}
-    reused = len(entries)
-    progress.add(len(distinct), reused)
     needed = {
         need.key: need
         for job in distinct.values()
         for need in job.needs.values()
         if job.key not in entries or store.folder(need.key).exists()  # what nobody waits for is not repeated
     }
+    # A unit that is both wanted and needed counts once, among the needed ones.
+    reused = len(entries.keys() - needed.keys())
+    progress.add(len(distinct.keys() - needed.keys()), reused)
     if needed:
-        first, also_reused = _run_jobs(list(needed.values()), store, jobs, progress)
+        first, also_reused = _run_jobs(list(needed.values()), store, jobs, progress, scheduler)
         entries, reused = {**first, **entries}, reused + also_reused
     missing = [job for job in distinct.values() if job.key not in entries]
-    tasks = [joblib.delayed(_compute)(job, store, os.getpid()) for job in missing]
-    on_gpu = any(str(job.unit.params.get("device")).startswith("cuda") for job in wanted)
-    workers = 1 if on_gpu else min(jobs, len(tasks))
-    for key in _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers):
-        entry = store.load(key, progress.note)
+    for key in _computed(missing, store, jobs, scheduler) if missing else ():
+        entry = _stored(store, key, progress.note)
         if entry is None:
             raise ReportError(
                 f"{describe(distinct[key].unit)}: its stored result could not be read back: check the disk"
@@ -275,6 +288,18 @@ def _run_jobs(wanted: Sequence[_Job], store: Store, jobs: int, progress: Progres
         entries[key] = entry
         progress.done(distinct[key].unit, entry.seconds)
     return entries, reused
+
+
+def _computed(missing: Sequence[_Job], store: Store, jobs: int, scheduler: str) -> Iterator[str]:
+    """Keys of the jobs, as they are done."""
+    if scheduler:
+        from clip_invariance.report import cluster  # imports Dask
+
+        return cluster.spread([functools.partial(_compute, job, store, None) for job in missing], scheduler, store.root)
+    tasks = [joblib.delayed(_compute)(job, store, os.getpid()) for job in missing]
+    on_gpu = any(str(job.unit.params.get("device")).startswith("cuda") for job in missing)
+    workers = 1 if on_gpu else min(jobs, len(tasks))
+    return _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers)
 
 
 Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
@@ -291,10 +316,14 @@ def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
         yield from joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
 
 
-def _compute(job: _Job, store: Store, parent: int) -> str:
-    """Run one unit here and store it; ``parent`` is the process that gave it out. Returns the key."""
-    if parent != os.getpid():
+def _compute(job: _Job, store: Store, parent: int | None) -> str:
+    """Run one unit here and store it. Returns the key.
+
+    ``parent`` is the process on this machine that gave it out; None on a cluster.
+    """
+    if parent not in (os.getpid(), None):
         _end_with(parent)
+    _check_unchanged(job.depends_on)  # a worker of a cluster may have been started long before
     unit, start = job.unit, time.perf_counter()
     try:
         tables = {name: _needed(need, store) for name, need in job.needs.items()}
@@ -313,10 +342,21 @@ def _compute(job: _Job, store: Store, parent: int) -> str:
 
 
 def _needed(need: _Job, store: Store) -> pd.DataFrame:
-    entry = store.load(need.key, lambda message: None)
+    entry = _stored(store, need.key, lambda message: None)
     if entry is None:
         raise ReportError(f"{describe(need.unit)}: its stored result was lost while this ran: run again")
     return entry.table
+
+
+def _stored(store: Store, key: str, note: Callable[[str], None]) -> Entry | None:
+    """The entry of a unit that is done, perhaps on another machine."""
+    folder, end = store.folder(key), time.monotonic() + LATE_SECONDS
+    while not folder.exists() and time.monotonic() < end:
+        for above in (store.root, folder.parent):  # listing a folder makes a network file system ask its server
+            if above.is_dir():
+                os.listdir(above)
+        time.sleep(0.1)
+    return store.load(key, note)
 
 
 @contextmanager
