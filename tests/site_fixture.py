@@ -168,7 +168,7 @@ def make_project(folder: Path, results: bool = True) -> tuple[Path, Path]:
     """Write the project; return its folder and its claims file."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(REPOSITORY / "book", folder / "book")
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff"):
         shutil.copy(REPOSITORY / name, folder / name)
     for page in (folder / "book").glob("*.md"):  # real values are not here
         text = page.read_text(encoding="utf-8")

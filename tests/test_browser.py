@@ -1,4 +1,4 @@
-"""The built site in a real browser: nothing from other hosts, no errors, fits a phone, math, theme, search."""
+"""The built site in a real browser: nothing from other hosts, no errors, fits a phone, math, theme, search, filters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
 
 from site_fixture import STEM, built_project
@@ -28,7 +30,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PHONE, LAPTOP = {"width": 375, "height": 800}, {"width": 1280, "height": 900}
-CHAPTER = f"book/{STEM}.html"
+LIGHT, DARK = ({"viewport": LAPTOP, "color_scheme": scheme} for scheme in ("light", "dark"))
+CHAPTER, LEDGER = f"book/{STEM}.html", "book/claims.html"
 
 
 def find_chromium() -> str | None:
@@ -94,6 +97,8 @@ def visit(browser: Browser, address: str, request: pytest.FixtureRequest) -> Ite
             route.abort()
 
     def failed(request: Request) -> None:
+        if request.url.endswith("/favicon.svg") and request.failure == "net::ERR_ABORTED":
+            return  # the page was left before the browser had fetched its icon
         tab.problems.append(f"request failed: {request.url}")
 
     def console(message: ConsoleMessage) -> None:
@@ -116,21 +121,23 @@ def all_pages() -> list[str]:
     return sorted(str(path.relative_to(site)) for path in found)
 
 
-@pytest.mark.parametrize(
-    "visit", [{"viewport": PHONE, "color_scheme": "light"}, {"viewport": LAPTOP, "color_scheme": "dark"}], indirect=True
-)
+#: Left and right edge of every visible picture, or of the box that it can be scrolled in.
+BOXES_OF_PICTURES = """
+() => [...document.querySelectorAll('.bd-article img')].filter(picture => picture.offsetWidth)
+  .map(picture => (picture.closest('.result-picture, .output') || picture).getBoundingClientRect())
+  .map(box => [box.left, box.right])
+"""
+
+
+@pytest.mark.parametrize("visit", [{"viewport": PHONE, "color_scheme": "light"}, DARK], indirect=True)
 def test_every_page_loads_from_here_without_errors_and_fits(visit: Visit) -> None:
     for path in all_pages():
         page = visit.open(path)
         wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= window, f"{path} is {wide} px wide in a window of {window} px"
         page.wait_for_timeout(100)  # scripts that start after loading may still complain
-        pictures = page.locator(".bd-article img").all()
-        for picture in pictures:
-            if picture.is_visible():
-                box = picture.bounding_box()
-                assert box is not None
-                assert box["x"] + box["width"] <= window, f"a picture sticks out of {path}"
+        boxes = page.evaluate(BOXES_OF_PICTURES)
+        assert [box for box in boxes if box[0] < 0 or box[1] > window] == [], f"a picture sticks out of {path}"
 
 
 def test_root_leads_to_the_front_page(visit: Visit) -> None:
@@ -178,6 +185,9 @@ def test_theme_switch_changes_the_figures_too(visit: Visit) -> None:
     assert page.locator("figure.result-figure figcaption").is_visible()
 
 
+#: Style sheets are read from the page: axe would look for what they import beside it.
+AXE_OPTIONS = {"resultTypes": ["violations"], "preload": False}
+
 CONTRAST = """
 () => {
   const channel = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
@@ -190,13 +200,9 @@ CONTRAST = """
 """
 
 
-@pytest.mark.parametrize(
-    "visit",
-    [{"viewport": LAPTOP, "color_scheme": "light"}, {"viewport": LAPTOP, "color_scheme": "dark"}],
-    indirect=True,
-)
+@pytest.mark.parametrize("visit", [LIGHT, DARK], indirect=True)
 def test_badges_can_be_read_in_both_themes(visit: Visit) -> None:
-    badges = visit.open("book/claims.html").evaluate(CONTRAST)
+    badges = visit.open(LEDGER).evaluate(CONTRAST)
     assert len(badges) > 44
     assert [badge for badge in badges if badge[1] < 4.5] == []
 
@@ -210,6 +216,140 @@ def test_badge_leads_to_its_row_and_the_row_to_its_figure(visit: Visit) -> None:
     assert "loses less than 2 points" in page.locator("#c02 details").inner_text()
     page.locator("#c02 .claim-where a", has_text="figure").click()
     page.wait_for_url(f"**/{CHAPTER}#result-01-accuracy-by-place")
+
+
+@pytest.mark.parametrize("visit", [LIGHT, DARK, {"viewport": PHONE, "color_scheme": "light"}], indirect=True)
+def test_no_page_keeps_anyone_out(visit: Visit) -> None:
+    """No violation that axe-core calls serious or critical."""
+    found = []
+    for path in all_pages():
+        page = visit.open(path)
+        page.evaluate("async () => { await window.MathJax?.startup?.promise }")  # formulas too
+        violations = Axe().run(page, options=AXE_OPTIONS).response["violations"]
+        found += [
+            f"{path}: {violation['id']} at {node['html'][:200]}"
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+    assert found == []
+
+
+def test_first_page_is_light(visit: Visit) -> None:
+    """At most 500 kB, counted before any compression, as a server without it would send them."""
+    page = visit.open("book/index.html")
+    page.wait_for_load_state("networkidle")
+    sizes = page.evaluate(
+        "['navigation', 'resource'].flatMap(k => performance.getEntriesByType(k)).map(r => [r.name, r.encodedBodySize])"
+    )
+    assert len(sizes) > 10
+    assert all(size > 0 for _, size in sizes)
+    assert sum(size for _, size in sizes) <= 500_000
+
+
+def test_nothing_moves_when_a_picture_arrives(browser: Browser, address: str) -> None:
+    def height_of_figure(page: Page, until: Literal["load", "domcontentloaded"]) -> float:
+        page.goto(address + CHAPTER, wait_until=until)
+        box = page.locator("figure.result-figure").bounding_box()
+        assert box is not None
+        return box["height"]
+
+    for viewport in (PHONE, LAPTOP):
+        context = browser.new_context(viewport=viewport)
+        page = context.new_page()
+        arrived = height_of_figure(page, "load")
+        assert page.evaluate("document.querySelector('img.only-light').naturalWidth") == 520
+        context.route("**/_images/*.svg", lambda _: None)  # asked for, and not yet there
+        assert height_of_figure(page, "domcontentloaded") == pytest.approx(arrived, abs=1)
+        assert page.evaluate("document.querySelector('img.only-light').naturalWidth") == 0
+        context.close()
+
+
+@pytest.mark.parametrize("visit", [{"viewport": PHONE, "color_scheme": "light"}], indirect=True)
+def test_picture_is_scrolled_on_a_phone_rather_than_shrunk_beyond_reading(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    picture = page.locator("img.only-light").bounding_box()
+    assert picture is not None
+    assert picture["width"] == pytest.approx(0.8 * 520, abs=1)
+    frame = page.locator(".result-picture")
+    frame.evaluate("box => box.scrollTo(1000, 0)")
+    assert frame.evaluate("box => box.scrollLeft") > 0
+
+
+def shown_claims(page: Page) -> list[str]:
+    return [claim for claim in page.locator(".claim:visible .claim-id").all_inner_texts() if claim]
+
+
+def test_ledger_can_be_filtered_and_the_choice_passed_on(visit: Visit) -> None:
+    page = visit.open(LEDGER)
+    status = page.locator(".ledger-filter [role=status]")
+    assert status.inner_text() == "5 of 44 claims measured."
+    page.locator("input[value=contradicted]").focus()
+    page.keyboard.press("Space")
+    assert shown_claims(page) == ["C04"]
+    assert status.inner_text() == "1 of 44 claims shown."
+    assert page.locator("h2:visible").count() == 1  # chapters without a row left are gone with their heading
+    page.locator("label", has=page.locator("input[value=supported]")).click()
+    assert shown_claims(page) == ["C01", "C03", "C04"]
+    page.locator("input[name=chapter][value='02']").check()
+    assert shown_claims(page) == []
+    assert page.url.endswith("#verdict=supported,contradicted&chapter=02")
+    page.locator("input[name=chapter][value='01']").check()
+    page.reload()
+    assert shown_claims(page) == ["C01", "C03", "C04"]
+    assert page.locator("input:checked").count() == 4
+    page.get_by_role("button", name="Show all").click()
+    assert len(shown_claims(page)) == 44
+    assert status.inner_text() == "5 of 44 claims measured."
+
+
+def test_address_of_a_row_shows_it_whatever_is_filtered(visit: Visit) -> None:
+    page = visit.open(f"{LEDGER}#verdict=contradicted")
+    assert shown_claims(page) == ["C04"]
+    page.evaluate("location.hash = '#c02'")
+    page.wait_for_function("!document.querySelector('#c02').hidden")
+    assert len(shown_claims(page)) == 44
+    assert page.locator("#c02").evaluate(
+        "row => row.matches(':target') && row.getBoundingClientRect().top < innerHeight"
+    )
+
+
+@pytest.mark.parametrize("visit", [{**LIGHT, "java_script_enabled": False}], indirect=True)
+def test_without_scripts_every_claim_and_the_score_are_there(visit: Visit) -> None:
+    page = visit.open(LEDGER)
+    assert len(shown_claims(page)) == 44
+    assert page.locator(".filter-status").inner_text() == "5 of 44 claims measured."
+    assert page.locator(".filter-verdicts .verdict").first.is_visible()
+    assert page.locator(".ledger-filter input:visible, .ledger-filter button:visible").count() == 0
+    page.locator(".cite summary").click()
+    assert page.locator(".cite-text").is_visible()
+    assert page.locator(".cite-copy:visible").count() == 0
+    visit.problems[:] = [p for p in visit.problems if not p.endswith(".js")]  # scripts are preloaded in vain
+
+
+@pytest.mark.parametrize("visit", [{**LIGHT, "permissions": ["clipboard-read", "clipboard-write"]}], indirect=True)
+def test_citation_is_copied(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    page.locator(".cite summary").click()
+    page.locator(".cite-copy").click()
+    page.wait_for_function("document.querySelector('.cite-done').textContent === 'Copied.'")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("@techreport{")
+    assert "0123456789abcdef0123456789abcdef01234567" in copied
+
+
+def test_origin_of_a_value_is_shown_to_keyboard_users(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    value = page.locator(".ci-value").first
+    link = page.locator("p:has(.ci-value) a").first  # the badge in front of it
+    link.focus()
+    page.keyboard.press("Tab")
+    assert value.evaluate("value => value === document.activeElement")
+    content, place = value.evaluate(
+        "value => [getComputedStyle(value, '::after')].map(s => [s.content, s.position])[0]"
+    )
+    assert "5 seeds" in content
+    assert place == "fixed"
 
 
 def test_search_finds_a_chapter(visit: Visit) -> None:
@@ -231,5 +371,5 @@ def test_opens_straight_from_the_folder(browser: Browser) -> None:
     families = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
     context.close()
     assert errors == []
-    for family in ("MJX", "Font Awesome"):  # formulas and buttons
+    for family in ("MJX", "Report Icons"):  # formulas and buttons
         assert any(family in name for name in families)

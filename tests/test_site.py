@@ -6,27 +6,31 @@ import functools
 import json
 import re
 import shutil
+import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.report.claims import CLAIMS_FILE
 from clip_invariance.report.results import NOTEBOOK
 from clip_invariance.report.site import (
-    banner,
     build_site,
     duration,
     inputs_digest,
+    last_change,
     plain,
     read_inputs,
     rerun_page,
     stage,
 )
+from clip_invariance.report.sphinx_pages import Origin, banner, citation
 from site_fixture import REPOSITORY, STEM, built_project, make_project, write_results
 
 
@@ -57,7 +61,7 @@ def test_every_page_says_which_results_it_shows(site: Path) -> None:
         if path.name not in ("index.html", "genindex.html", "search.html") or path.parent.name == "book":
             text = soup(path).select_one(".source-banner")
             assert text is not None, path
-            assert text.get_text() == "Published results · profile standard · CPU"
+            assert text.get_text() == "Published results · profile standard · CPU · not a full run"
 
 
 def test_links_and_assets_stay_inside_and_lead_somewhere(site: Path) -> None:
@@ -76,7 +80,7 @@ def test_links_and_assets_stay_inside_and_lead_somewhere(site: Path) -> None:
                 broken.append(f"{path.relative_to(site)} -> {address.geturl()}")
             elif address.fragment and target.suffix == ".html":
                 found = soup(target).find(id=unquote(address.fragment))
-                if found is None and address.fragment not in ("", "search-input"):
+                if found is None and address.fragment not in ("", "search-input") and "=" not in address.fragment:
                     broken.append(f"{path.relative_to(site)} -> {address.geturl()}")
     assert broken == []
 
@@ -85,6 +89,106 @@ def test_no_foreign_script_is_named_in_any_page(site: Path) -> None:
     for path in pages(site):
         for script in soup(path).select("script"):
             assert "http" not in script.get_text(), path
+
+
+CITED = Origin(own=[], title="A 100 % report", author="Its authors", version="1.2.0", commit="ab12", date="2027-01-31")
+
+
+def test_citation_is_pinned_to_version_and_commit(site: Path) -> None:
+    assert citation(Origin(own=[])) == ""
+    lines = citation(CITED).splitlines()
+    assert lines[0] == "@techreport{captionsdefineinvariance,"
+    for line in (r"title  = {A 100 \% report},", "author = {{Its authors}},", "year   = {2027},"):
+        assert f"  {line}" in lines
+    assert "  note   = {Version 1.2.0, commit ab12}" in lines
+    without_git = Origin(own=[], title="T", author="A", version="1.2.0", commit="", date="")
+    assert "year" not in citation(without_git)
+    assert "note   = {Version 1.2.0}" in citation(without_git)
+
+
+def test_every_page_can_be_cited_and_a_chapter_with_the_commit_of_its_results(site: Path) -> None:
+    said = {
+        path.stem: soup(path).select(".cite-text")
+        for path in [*site.glob("book/*.html"), *site.glob("notebooks/*.html")]
+    }
+    assert {name for name, found in said.items() if len(found) != 1} == set()
+    assert "note   = {Version " in said["index"][0].get_text()
+    for page in ("book", "notebooks"):
+        text = soup(site / page / f"{STEM}.html").select(".cite-text")[0].get_text()
+        assert "@techreport{captionsdefineinvariance:1," in text
+        assert "Chapter 1: Hard and soft invariance, version " in text
+        assert "commit 0123456789abcdef0123456789abcdef01234567, profile standard, 5 seeds}" in text
+
+
+def test_last_change_is_the_newest_commit_that_concerns_the_pages(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main"]
+        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert last_change(tmp_path) == ("", "")
+    git("init")
+    for name in ("_config.yml", "elsewhere.txt"):
+        (tmp_path / name).write_text("a: 1")
+        git("add", name)
+        git("commit", "-m", name)
+    commit, date = last_change(tmp_path)
+    assert commit == git("rev-parse", "HEAD~1")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
+    (tmp_path / "_config.yml").write_text("a: 2")
+    assert last_change(tmp_path)[0] == f"{commit} with uncommitted changes"
+
+
+def test_banner_is_silent_about_full_results_only() -> None:
+    results = read_inputs(built_project()[0], "published", built_project()[1]).results
+    full = {"01": replace(results["01"], run=results["01"].run.model_copy(update={"profile": "full"}))}
+    assert "not" not in banner(full, [])
+    assert banner(results, [], "methods.html").endswith('<a href="methods.html">not a full run</a></span>')
+    assert "not all from a full run" in banner({**full, "02": results["01"]}, [])
+
+
+def test_pages_load_only_what_they_need(site: Path) -> None:
+    def loaded(page: str) -> str:
+        tags = soup(site / page).select("script[src], link[rel=stylesheet]")
+        return " ".join(str(tag.get("src") or tag.get("href")) for tag in tags)
+
+    front, chapter, notebook = (loaded(p) for p in ("book/index.html", f"book/{STEM}.html", f"notebooks/{STEM}.html"))
+    for name in ("mathjax", "mystnb", "pygments", "copybutton", "clipboard", "fontawesome"):
+        assert name not in front
+    assert "mathjax" in chapter
+    assert "mystnb" in notebook
+    assert "pygments" in notebook
+    assert "mathjax" not in notebook
+
+
+def test_every_icon_that_a_page_uses_is_in_our_small_font(site: Path) -> None:
+    folder = site / "_static" / "icons"
+    code_of = dict(
+        re.findall(r'\.(fa-[a-z-]+)::before \{ content: "\\([0-9a-f]+)"', (folder / "icons.css").read_text())
+    )
+    with TTFont(folder / "icons.woff") as font:
+        drawn = set(font.getBestCmap())
+    # in the text, because scripts write some buttons
+    used = {name for path in pages(site) for name in re.findall(r"\bfa-[a-z-]+", path.read_text(encoding="utf-8"))}
+    used -= {"fa-solid", "fa-lg"}
+    assert {"fa-bars", "fa-sun", "fa-moon", "fa-magnifying-glass"} <= used
+    assert {name for name in used if int(code_of.get(name, "0"), 16) not in drawn} == set()
+
+
+#: Letters in published pictures are outlines, scaled from a font of 100 points.
+OUTLINE = re.compile(r"scale\((0\.\d+) -0\.\d+\)")
+
+
+def test_smallest_letters_of_published_pictures_can_be_read_on_a_phone() -> None:
+    """Style sheet: no picture is shown at less than four fifths of its size."""
+    css = (REPOSITORY / "book" / "_static" / "custom.css").read_text()
+    assert "max-width: max(100%, calc(var(--width) * 0.8px))" in css
+    sizes = {
+        path.name: min(float(scale) for scale in found) * 100 * 96 / 72 * 0.8
+        for path in sorted((REPOSITORY / "figures").glob("*/*.svg"))
+        if (found := OUTLINE.findall(path.read_text()))
+    }
+    assert {name: size for name, size in sizes.items() if size < 9} == {}
 
 
 def test_status_page(site: Path) -> None:
@@ -132,16 +236,17 @@ def test_second_build_does_nothing(site: Path) -> None:
 
 def test_nothing_is_written_outside_build(site: Path) -> None:
     names = {path.name for path in built_project()[0].iterdir()}
-    assert names == {"_build", "_config.yml", "_toc.yml", "book", "claims.toml", "figures", "notebooks"}
+    settings = {"_config.yml", "_toc.yml", "CITATION.cff", "claims.toml"}
+    assert names == settings | {"_build", "book", "figures", "notebooks"}
 
 
 def test_digest_covers_pages_results_and_rules(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p")
     seen = {inputs_digest(read_inputs(project, "published", claims_file))}
-    for path in (project / "book" / "methods.md", project / "_config.yml", claims_file):
+    for path in (project / "book" / "methods.md", project / "_config.yml", project / "CITATION.cff", claims_file):
         path.write_text(path.read_text() + "\n# more\n")
         seen.add(inputs_digest(read_inputs(project, "published", claims_file)))
-    assert len(seen) == 4
+    assert len(seen) == 5
 
 
 def test_a_run_is_shown_beside_what_is_published(tmp_path: Path) -> None:
@@ -151,7 +256,10 @@ def test_a_run_is_shown_beside_what_is_published(tmp_path: Path) -> None:
     chapter = soup(site / "book" / f"{STEM}.html")
     assert chapter.select_one(".source-banner").get_text().startswith("Your run · profile quick · CPU · chapter 1.")
     assert "1.7\u00a0points [1.3, 2.2]" in chapter.get_text()
-    rows = [[td.get_text() for td in tr.select("td")] for tr in soup(site / "book" / "your_run.html").select("tr")]
+    comparison = soup(site / "book" / "your_run.html")
+    for label in comparison.select(".cell-label"):
+        label.extract()
+    rows = [[td.get_text().strip() for td in tr.select("td")] for tr in comparison.select("tr")]
     by_name = {row[0]: row for row in rows if row}
     assert by_name["c02_drop_torus"][-1] == "✓ yes"  # 0.5 within the tolerance of 2.2
     assert by_name["c01_shift_error"][-1] == "✗ no"
@@ -206,7 +314,7 @@ def test_before_anything_was_run(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p", results=False)
     inputs = read_inputs(project, "published", claims_file)
     stage(inputs, tmp_path / "staging")
-    assert "No results yet" in banner(inputs)
+    assert "No results yet" in banner(inputs.results, [])
     assert "not run" in (tmp_path / "staging" / "book" / "status.md").read_text()
     staged = nbformat.read(tmp_path / "staging" / "notebooks" / f"{STEM}.ipynb", as_version=4)
     assert "was not run" in staged.cells[1].source

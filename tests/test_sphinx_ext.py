@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -73,6 +74,7 @@ PAGES = {
         "Others found {elsewhere}`98.2` %, we ran version 1.2.3 and `1.2`, $x = 1.2$, and 99.8 % is no result.\n\n"
         "```{result-figure} 01/accuracy_by_place\nA caption.\n```\n\n```{claims}\n:chapter: 01\n```\n"
     ),
+    "01_table": "# Table\n\n```{result-table} 01/kayhan\n```\n",
     "01_missing_value": "# A\n\n{value}`01.nowhere`\n",
     "01_missing_chapter": "# A\n\n{value}`09.c02_drop_torus`\n",
     "01_bad_form": "# A\n\n{value}`01.c02_drop_torus:bare`\n",
@@ -115,7 +117,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     shutil.copytree(project / "figures", source / "figures")
     for name, text in PAGES.items():
         (source / "book" / f"{name}.md").write_text(text, encoding="utf-8")
-    (source / "book" / "claims.md").write_text("# Ledger\n\n```{claims}\n```\n\n```{ledger-score}\n```\n")
+    (source / "book" / "claims.md").write_text("# Ledger\n\n```{ledger-filter}\n```\n\n```{claims}\n```\n")
+    (source / "book" / "zz_score.md").write_text("# Score\n\n```{ledger-score}\n```\n")
     (source / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\n```\n")
     warnings = io.StringIO()
     settings = {
@@ -154,6 +157,22 @@ def test_chapter_page(built: tuple[Path, list[str]]) -> None:
     assert 'href="claims.html#c02"' in page
     assert 'alt="Two curves: the torus net stays high, the perceptron falls."' in page
     assert "OpenMoji, CC BY-SA 4.0" in page
+    assert "<code>git show 0123456789:notebooks/01_hard_vs_soft_invariance.ipynb</code>" in page
+
+
+def test_pictures_carry_their_size_and_wait_until_they_are_seen(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
+    frames = page.select("figure.result-figure .result-picture")
+    assert [frame["style"] for frame in frames] == ["--width: 520; --height: 260"]
+    assert [img["loading"] for img in frames[0].select("img")] == ["lazy", "lazy"]
+
+
+def test_table_has_its_title_where_a_phone_does_not_cut_it_off(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_table.html").read_text(encoding="utf-8"), "html.parser")
+    title = page.select_one("figure.result-table > .result-title")
+    assert title is not None
+    assert title.get_text() == "Kayhan"
+    assert [t["aria-label"] for t in page.select(".table-scroll table")] == ["Kayhan"]
 
 
 def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path, list[str]]) -> None:
@@ -162,4 +181,26 @@ def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path,
     assert "the torus net loses less than 2 points at unseen places" in page
     assert "01.c02_drop_torus below 2" in page
     assert 'href="01_ok.html#result-01-accuracy-by-place"' in page or "#result-01-accuracy-by-place" in page
-    assert "5 of 44 claims measured." in page
+
+
+def test_ledger_can_be_filtered_by_what_each_row_says_about_itself(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "claims.html").read_text(encoding="utf-8"), "html.parser")
+    form = page.select_one("form.ledger-filter")
+    assert form is not None
+    assert form.select_one("[role=status]").get_text() == "5 of 44 claims measured."  # type: ignore[union-attr]
+    for name in ("verdict", "chapter"):
+        offered = [box["value"] for box in form.select(f"input[name={name}]")]
+        there = {row[f"data-{name}"] for row in page.select("article.claim")}
+        assert len(offered) == len(set(offered))
+        assert set(offered) == there
+    counted = {label.input["value"]: label.select_one(".score-count") for label in form.select("label")}  # type: ignore[union-attr]
+    for verdict, count in counted.items():
+        if count is not None:
+            assert int(count.get_text()) == len(page.select(f"article.claim[data-verdict={verdict}]"))
+
+
+def test_score_leads_to_the_filtered_ledger(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "zz_score.html").read_text(encoding="utf-8"), "html.parser")
+    assert "5 of 44 claims measured." in page.get_text()
+    links = [a["href"] for a in page.select(".score a")]
+    assert links[:2] == ["claims.html#verdict=supported", "claims.html#verdict=qualified"]

@@ -7,13 +7,12 @@ incremental one would not repeat the warnings of pages that did not change; it i
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,9 +39,12 @@ from clip_invariance.report.results import (
     write_json,
 )
 from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, interval, machine, number, point, short_commit, with_unit
+from clip_invariance.report.sphinx_pages import Origin
 from clip_invariance.report.verify import compare
 
 STAMP = "build.json"
+CITATION = "CITATION.cff"
+PAGE_SOURCES = ("_config.yml", "_toc.yml", CITATION, "book", "notebooks", "figures", "src/clip_invariance/report")
 NO_BREAK_HYPHEN = "\u2011"
 TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -113,8 +115,9 @@ def read_inputs(project: Path, source: str, claims_file: Path) -> Inputs:
 def input_files(inputs: Inputs) -> Iterator[Path]:
     """Every file that a page is made from, in a fixed order."""
     project = inputs.project
-    yield from (project / "_config.yml", project / "_toc.yml", inputs.claims_file)
-    code = ("claims", "results", "site", "sphinx_ext", "verify")
+    settings = (project / name for name in ("_config.yml", "_toc.yml", CITATION))
+    yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
+    code = ("claims", "results", "site", "sphinx_ext", "sphinx_pages", "verify")
     yield from (Path(__file__).with_name(f"{name}.py") for name in code)
     folders = [project / "book", project / "notebooks"]
     folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]
@@ -125,13 +128,32 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
 
 
 def inputs_digest(inputs: Inputs) -> str:
-    """SHA-256 over the names and bytes of all inputs and the versions of the tools."""
-    digest = hashlib.sha256(json.dumps([inputs.source, *(f"{tool} {version(tool)}" for tool in TOOLS)]).encode())
+    """SHA-256 over the names and bytes of all inputs, the commit they were changed in and the versions of the tools."""
+    about = [inputs.source, *last_change(inputs.project), *(f"{tool} {version(tool)}" for tool in TOOLS)]
+    digest = hashlib.sha256(json.dumps(about).encode())
     for path in input_files(inputs):
         name = path.relative_to(inputs.project) if path.is_relative_to(inputs.project) else path.name
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def last_change(project: Path) -> tuple[str, str]:
+    """The commit that last changed what pages are made from, and its date, "2026-11-22"; without git: ("", "").
+
+    Not simply the newest commit, for which a site would have to be built again although no page has changed.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(project), *arguments, "--", *PAGE_SOURCES]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit, _, date = git("log", "-1", "--format=%H %cs").partition(" ")
+        changed = " with uncommitted changes" if commit and git("status", "--porcelain") else ""
+    except (OSError, subprocess.CalledProcessError):
+        return "", ""
+    return commit + changed, date
 
 
 def stamped_digest(site: Path) -> str | None:
@@ -164,15 +186,26 @@ def stage(inputs: Inputs, staging: Path) -> None:
 
 
 def stage_config(inputs: Inputs, staging: Path, pages: list[str]) -> None:
-    """Copy configuration and contents, with the banner and the generated pages added."""
+    """Copy configuration and contents, with the origin of the results and the generated pages added."""
     config = yaml.safe_load((inputs.project / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]
     options["clip_invariance_claims"] = str(inputs.claims_file)
-    options["html_theme_options"]["announcement"] = banner(inputs)
+    options["clip_invariance_pages"] = dict(origin(inputs))
     (staging / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     contents = yaml.safe_load((inputs.project / "_toc.yml").read_text(encoding="utf-8"))
     contents["parts"][-1]["chapters"] += [{"file": page} for page in reversed(pages)]
     (staging / "_toc.yml").write_text(yaml.safe_dump(contents, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def origin(inputs: Inputs) -> Origin:
+    """What the pages say about where they come from; how to cite them is read from ``CITATION.cff``."""
+    own = list(inputs.own())
+    if not (inputs.project / CITATION).is_file():
+        return Origin(own=own)
+    cited = yaml.safe_load((inputs.project / CITATION).read_text(encoding="utf-8"))
+    author = " and ".join(author["name"] for author in cited["authors"])
+    commit, date = last_change(inputs.project)
+    return Origin(own=own, title=cited["title"], author=author, version=str(cited["version"]), commit=commit, date=date)
 
 
 def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -> None:
@@ -209,27 +242,6 @@ def failed_cells(notebook: Any) -> bool:
 # ---------------------------------------------------------------- what the pages show, in words
 
 
-def banner(inputs: Inputs) -> str:
-    """One line of HTML for the top of every page."""
-    own = inputs.own()
-    if own:
-        chapters = ", ".join(str(int(chapter)) for chapter in own)
-        rest = " Other chapters show what is published." if set(inputs.results) - set(own) else ""
-        text = f"<strong>Your run</strong> · {scale_of(own)} · chapter {chapters}.{rest}"
-    elif inputs.results:
-        text = f"<strong>Published results</strong> · {scale_of(inputs.results)}"
-    else:
-        text = "<strong>No results yet</strong> · nothing is published so far"
-    return f'<span class="source-banner">{text}</span>'
-
-
-def scale_of(results: Mapping[str, Results]) -> str:
-    """Profiles and devices of some results: "profile standard · CPU"."""
-    profiles = sorted({r.run.profile for r in results.values()})
-    devices = sorted({"GPU" if r.run.device == "cuda" else "CPU" for r in results.values()})
-    return html.escape(f"profile {' and '.join(profiles)} · {' and '.join(devices)}")
-
-
 def run_line(run: RunRecord) -> str:
     """Profile, device, date, duration and commit of a run in one line."""
     return (
@@ -258,9 +270,13 @@ def plain(text: str) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table that scrolls sideways where the page is narrower."""
-    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows]]
-    return "\n".join([":::{container} table-scroll", *lines, ":::", ""])
+    """A Markdown table; on a phone each row becomes a list, where every cell needs its label."""
+    labelled = [
+        [f"[{name}]{{.cell-label}} {cell}" if cell else "" for name, cell in zip(header, row, strict=True)]
+        for row in rows
+    ]
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *labelled]]
+    return "\n".join([":::{container} table-stacks", *lines, ":::", ""])
 
 
 def status_page(inputs: Inputs) -> str:
@@ -274,8 +290,10 @@ def status_page(inputs: Inputs) -> str:
     ]
     header = ["notebook", "profile", "date", "run", "compute", "reused", "device", "commit"]
     rows = []
+    contents = (inputs.project / "_toc.yml").read_text(encoding="utf-8")
     for chapter, notebook in notebooks(inputs.project).items():
-        link = f"[{int(chapter)}](../notebooks/{notebook.name})"
+        has_page = f"notebooks/{notebook.stem}" in contents
+        link = f"[{int(chapter)}](../notebooks/{notebook.name})" if has_page else str(int(chapter))
         if chapter not in inputs.results:
             rows.append([link, "not run", *[""] * (len(header) - 2)])
             continue

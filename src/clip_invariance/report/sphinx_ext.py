@@ -2,8 +2,9 @@
 
 Roles: ``{value}`01.c02_drop_torus``` (append ``:point`` for the number without its interval), ``{verdict}`C02```, and
 ``{elsewhere}`99.8``` for a number that comes from somebody else's publication.
-Directives: ``{result-figure} 01/name``, ``{result-table} 01/name``, ``{claims}``, ``{chapter-card} 01``,
-``{ledger-score}``, ``{verdict-key}``.
+Directives: ``{result-figure} 01/name``, ``{result-table} 01/name``, ``{claims}``, ``{ledger-filter}``,
+``{chapter-card} 01``, ``{ledger-score}``, ``{verdict-key}``. What surrounds the text of a page is in
+:mod:`clip_invariance.report.sphinx_pages`.
 
 Results are read from ``figures/`` beside the sources, where :mod:`clip_invariance.report.site` puts them. Every problem
 is a Sphinx warning, which the build turns into an error.
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 LEDGER = "book/claims"
 LINK = "clip-invariance"
 CHAPTER_PAGE = re.compile(r"^book/(\d\d)_")
+VOID_TAGS = {"input"}
 NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"
 MINUS = "\u2212"
@@ -214,18 +216,23 @@ def visit_box(writer: Any, node: box) -> None:
 
 
 def depart_box(writer: Any, node: box) -> None:
-    writer.body.append(f"</{node['tag']}>")
+    if node["tag"] not in VOID_TAGS:
+        writer.body.append(f"</{node['tag']}>")
 
 
 def skip(writer: Any, node: box) -> None:
     """Other builders see only what is inside."""
 
 
+def slug(verdict: Verdict) -> str:
+    """A verdict as it appears in class names and addresses."""
+    return verdict.replace(" ", "-")
+
+
 def badge(verdict: Verdict, label: str = "") -> box:
     """A verdict as mark and word, so that it does not depend on colour."""
-    name = verdict.replace(" ", "-")
     mark = element("span", "verdict-mark", MARKS[verdict], **{"aria-hidden": "true"})
-    return element("span", f"verdict verdict-{name}", mark, nodes.Text(f" {label or verdict}"))
+    return element("span", f"verdict verdict-{slug(verdict)}", mark, nodes.Text(f" {label or verdict}"))
 
 
 def value_box(value: Value, run: RunRecord, text: str) -> box:
@@ -341,7 +348,7 @@ class ResultDirective(SphinxDirective):
         folder = f"/figures/{sidecar.chapter}"
         caption = element("div", "result-caption", *self.parse_content_to_nodes())
         node = element("figure", f"result result-{self.kind}", *self.show(sidecar, folder))
-        node += element("figcaption", "", caption, self.links(sidecar, folder))
+        node += element("figcaption", "", caption, self.links(sidecar, folder), source_line(sidecar))
         node["ids"].append(figure_label(figure_id))
         return [node]
 
@@ -360,10 +367,15 @@ class ResultDirective(SphinxDirective):
             download("provenance (JSON)", "json"),
             notebook,
             nodes.Text(f"profile {sidecar.profile}, {sidecar.seeds} seeds, {sidecar.device.upper()}"),
-            nodes.Text(f"commit {short_commit(sidecar)}"),
             *(nodes.Text(line) for line in sidecar.attribution),
         ]
         return element("ul", "result-links", *(element("li", "", part) for part in parts))
+
+
+def source_line(sidecar: Sidecar) -> box:
+    """Where the code behind a figure is: a path at a commit, as git understands it."""
+    code = element("code", "", f"git show {sidecar.commit[:10] or 'unknown'}:{sidecar.notebook}")
+    return element("p", "result-source", "source: ", code, " with uncommitted changes" if sidecar.dirty else "")
 
 
 class ResultFigure(ResultDirective):
@@ -372,6 +384,8 @@ class ResultFigure(ResultDirective):
     kind = "figure"
 
     def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
+        # On paper everything must have loaded; on the site, the other theme's picture never has to.
+        loading = {"loading": "lazy"} if self.env.app.builder.name == "html" else {}
         pictures = [
             nodes.image(
                 uri=f"{folder}/{sidecar.name}{ending}.svg",
@@ -379,11 +393,14 @@ class ResultFigure(ResultDirective):
                 classes=[f"only-{theme}"],
                 width=f"{sidecar.width_px}px",
                 height=f"{sidecar.height_px}px",
+                **loading,
             )
             for theme, ending in (("light", ""), ("dark", ".dark"))
         ]
         # In a box of their own, because the theme hides a caption that is a sibling of the other mode's picture.
-        return [element("div", "result-picture", *pictures)]
+        # The style sheet needs the size to keep the place free, and the letters large enough on a phone.
+        size = f"--width: {sidecar.width_px}; --height: {sidecar.height_px}"
+        return [element("div", "result-picture", *pictures, style=size)]
 
 
 class ResultTable(ResultDirective):
@@ -401,12 +418,14 @@ class ResultTable(ResultDirective):
             return []
         order = [header.index(name) for name in wanted]
         digits = self.options.get("digits", 3)
-        title = element("caption", "", sidecar.title)
+        # Not a <caption>, which would be as wide as the table and be cut off with it on a phone.
+        title = element("p", "result-title", sidecar.title)
         head = element("thead", "", element("tr", "", *(element("th", "", cell_text(n), scope="col") for n in wanted)))
         body = element("tbody", "", *(element("tr", "", *(cell(row[i], digits) for i in order)) for row in rows))
         # A focusable region lets keyboard users scroll a table that is wider than the page.
         region = {"role": "region", "tabindex": "0", "aria-label": sidecar.title}
-        return [element("div", "table-scroll", element("table", "table", title, head, body), **region)]
+        named = {"aria-label": sidecar.title}
+        return [title, element("div", "table-scroll", element("table", "table", head, body, **named), **region)]
 
 
 def cell_text(name: str) -> str:
@@ -462,7 +481,7 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
     """One row of the ledger."""
     claim, docname = row.claim, env.docname
     anchor = claim.id.lower()
-    name = element("a", "claim-id", claim.id, href=f"#{anchor}")
+    name = element("a", "claim-id", claim.id, href=f"#{anchor}", title="Link to this claim")
     side = element("div", "claim-side", name, badge(row.verdict))
     decisive = row.decided_by
     value = find_value(shown(env).results, decisive.value) if decisive else None
@@ -485,7 +504,8 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
     if row.figure:
         where += [" · ", link_to(figure_label(row.figure), nodes.Text("figure"), docname)]
     main += element("p", "claim-where", *where)
-    card = element("article", f"claim claim-{row.verdict.replace(' ', '-')}", side, main)
+    facets = {"data-verdict": slug(row.verdict), "data-chapter": claim.chapter}
+    card = element("article", f"claim claim-{slug(row.verdict)}", side, main, **facets)
     card["ids"].append(anchor)
     if docname == LEDGER:
         labels(env)[claim_label(claim.id)] = docname, anchor
@@ -506,18 +526,63 @@ class ClaimsDirective(SphinxDirective):
         return [element("div", "ledger", *(claim_card(self.env, row) for row in rows))]
 
 
+def count_verdicts(env: BuildEnvironment) -> tuple[Counter[Verdict], str]:
+    """How many claims have which verdict, and how many were measured, in words."""
+    counts = Counter(row.verdict for row in shown(env).rows.values())
+    judged = counts.total() - counts["not yet measured"] - counts["cited only"]
+    return counts, f"{judged} of {counts.total()} claims measured."
+
+
 class LedgerScore(SphinxDirective):
-    """``{ledger-score}``: how many claims have which verdict."""
+    """``{ledger-score}``: how many claims have which verdict, each linked to these claims in the ledger."""
 
     def run(self) -> list[nodes.Node]:
-        rows = shown(self.env).rows.values()
-        counts = Counter(row.verdict for row in rows)
+        counts, words = count_verdicts(self.env)
         items = [
-            element("li", "", element("span", "score-count", str(counts[v])), badge(v)) for v in VERDICTS if counts[v]
+            element(
+                "li",
+                "",
+                element("span", "score-count", str(counts[v])),
+                link_to(filter_label(v), badge(v), self.env.docname),
+            )
+            for v in VERDICTS
+            if counts[v]
         ]
-        judged = len(rows) - counts["not yet measured"] - counts["cited only"]
-        words = f"{judged} of {len(rows)} claims measured."
         return [element("div", "score", element("ul", "", *items), element("p", "", words))]
+
+
+def filter_label(verdict: Verdict) -> str:
+    return f"verdict-{slug(verdict)}"
+
+
+class LedgerFilter(SphinxDirective):
+    """``{ledger-filter}``: the score, as a choice of verdicts and chapters.
+
+    ``_static/site.js`` does the filtering and keeps the choice in the address, ``#verdict=supported&chapter=01,02``.
+    Without JavaScript the style sheet shows only the score.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        counts, words = count_verdicts(self.env)
+        present = [v for v in VERDICTS if counts[v]]
+        for v in present:
+            labels(self.env)[filter_label(v)] = self.env.docname, f"verdict={slug(v)}"
+        by_verdict = [
+            self.choice("verdict", slug(v), badge(v), element("span", "score-count", str(counts[v]))) for v in present
+        ]
+        chapters = sorted({row.claim.chapter for row in shown(self.env).rows.values()})
+        by_chapter = [self.choice("chapter", c, nodes.Text(str(int(c)))) for c in chapters]
+        status = element("span", "filter-status", words, role="status")
+        reset = element("button", "filter-reset", "Show all", type="reset")
+        groups = [
+            element("fieldset", f"filter-{name.lower()}s", element("legend", "", name), *choices)
+            for name, choices in (("Verdict", by_verdict), ("Chapter", by_chapter))
+        ]
+        attributes = {"aria-label": "Filter the claims", "autocomplete": "off"}
+        return [element("form", "ledger-filter", *groups, element("p", "", status, " ", reset), **attributes)]
+
+    def choice(self, name: str, value: str, *shown_as: nodes.Node) -> box:
+        return element("label", "choice", element("input", "", type="checkbox", name=name, value=value), *shown_as)
 
 
 class VerdictKey(SphinxDirective):
@@ -627,6 +692,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("result-figure", ResultFigure)
     app.add_directive("result-table", ResultTable)
     app.add_directive("claims", ClaimsDirective)
+    app.add_directive("ledger-filter", LedgerFilter)
     app.add_directive("ledger-score", LedgerScore)
     app.add_directive("verdict-key", VerdictKey)
     app.add_directive("chapter-card", ChapterCard)
