@@ -74,8 +74,10 @@ function startCopying(box) {
 
 // ---------------------------------------------------------------- what scrolls can be reached with the tabulator key
 
+const SCROLLERS = "pre, .table-scroll, .pst-scrollable-table-container, .cell_output .output, div.math, mjx-container";
+
 function letScrollersBeFocused() {
-  for (const box of document.querySelectorAll("pre, .table-scroll, .pst-scrollable-table-container, .cell_output .output, div.math")) {
+  for (const box of document.querySelectorAll(SCROLLERS)) {
     const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
     if (scrolls) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
