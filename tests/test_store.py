@@ -138,7 +138,9 @@ def test_a_needed_unit_runs_once_and_before_those_that_need_it(
     assert len(calls(project)) == 1
     assert [entry.table.value[0] for entry in entries] == [2 * before.table.score[0] + plus for plus in (0, 1)]
     # Measured again in another way: the needed unit is taken from the store.
-    _, _, reused = run_units([Unit(experiment.twice, {"plus": 2}, needs={"first": first})], store, ENVIRONMENT, 1, Notes())
+    _, _, reused = run_units(
+        [Unit(experiment.twice, {"plus": 2}, needs={"first": first})], store, ENVIRONMENT, 1, Notes()
+    )
     assert (reused, len(calls(project))) == (1, 1)
 
 

@@ -81,7 +81,9 @@ def fit(
 
     with _used_words_only(model, tokens):
         optimiser = torch.optim.AdamW(_groups(model), lr=rate, betas=(0.9, 0.98), fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2
+        )
         order = torch.empty(0, dtype=torch.long)
         for step in range(steps + 1):
             if watch is not None and step in watch_at:
