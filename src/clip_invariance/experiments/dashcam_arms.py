@@ -67,7 +67,7 @@ _FULL = (
 ARMS: dict[str, tuple[Arm, ...]] = {"smoke": _QUICK, "quick": _QUICK, "standard": _STANDARD, "full": _FULL}
 
 #: Gradient steps and training pictures: as many in every profile but the one that only runs every line.
-STEPS = {"smoke": 4, "quick": 240, "standard": 240, "full": 240}
+STEPS = {"smoke": 4, "quick": 200, "standard": 200, "full": 200}
 IMAGES = {"smoke": 300, "quick": 12_000, "standard": 12_000, "full": 12_000}
 
 

@@ -1,0 +1,590 @@
+"""Chapter 4: what it measures, and from the tables to what its figures show and its claims are decided by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from clip_invariance.experiments import photographs
+from clip_invariance.experiments.dashcam_arms import (
+    ARMS,
+    CONTROLS,
+    LABELS,
+    LARGE,
+    SILENT,
+    SOMETIMES,
+    TALKATIVE,
+    UNTRAINED,
+    VIEWS,
+    Arm,
+    train_unit,
+)
+from clip_invariance.experiments.dashcam_measures import ASKED, measure, measure_course, measure_pixels
+from clip_invariance.experiments.dashcam_story import tell
+from clip_invariance.experiments.dashcam_training import CROSSING, SIZE, scenes
+from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.profiles import Profile
+from clip_invariance.units import Unit
+from clip_invariance.worlds import dashcam
+
+#: Pictures that probes are fitted on and tested on, matched pairs, and labels per class of the few-shot probes.
+FIT = {"smoke": 120, "quick": 2000, "standard": 2000, "full": 2000}
+TEST = {"smoke": 120, "quick": 2500, "standard": 2500, "full": 2500}
+PAIRED = {"smoke": 12, "quick": 600, "standard": 600, "full": 600}
+SHOTS = {"smoke": [1, 4], "quick": [1, 4, 16, 64], "standard": [1, 4, 16, 64], "full": [1, 4, 16, 64]}
+#: Photographs of each split at most; in how many scenes a test photograph appears.
+MOST = {"smoke": 32, "quick": 2000, "standard": 2000, "full": 2000}
+COPIES = 3
+
+#: Encoders that are shown photographs in the place of the light.
+PASTED = (SILENT, TALKATIVE, LABELS["small"])
+CHANCE = {factor: 100 / len(values) for factor, values in ASKED.items()}
+#: What the captions of SILENT leave out.
+UNMENTIONED = ("light", "pedestrian", "distance", "weather", "time", "place")
+SIZES = ("small", "large")
+
+# Names of the figures, for the values that they show.
+PAIR, MENTION, PAIRS, LEFT = "pair", "mention", "matched_pairs", "unmentioned"
+LABELLED, DECISION, SALIENCE, COURSE, OTHERS = "labels_needed", "decision", "size_and_mention", "course", "controls"
+ALONE, IN_SCENES = "photographs_alone", "photographs_in_scenes"
+
+
+# ---------------------------------------------------------------- units
+
+
+def _with_encoder(
+    function: Callable[..., pd.DataFrame], arms: Sequence[Arm], names: Sequence[str], more: dict[str, Any],
+    profile: Profile, seeds: int, device: str,
+) -> list[Unit]:  # fmt: skip
+    """A unit for each arm and seed: some of the arm's parameters by name, and its encoder."""
+    found = []
+    for seed in range(seeds):
+        for arm in arms:
+            trained = train_unit(arm, profile.name, seed, device)
+            params = {name: trained.params[name] for name in names} | more | {"seed": seed, "device": device}
+            found.append(Unit(function, params, {"encoder": trained}))
+    return found
+
+
+def _amounts(profile: Profile) -> dict[str, Any]:
+    return {"fit": FIT[profile.name], "test": TEST[profile.name]}
+
+
+def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """All measures of all encoders."""
+    names = ("objective", "mention", "light_size", "embed_dim", "filler", "masked", "steps", "images")
+    more = _amounts(profile) | {"pairs": PAIRED[profile.name], "shots": SHOTS[profile.name]}
+    return _with_encoder(measure, ARMS[profile.name], names, more, profile, seeds, device)
+
+
+def pixel_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """The same measures on raw pixels."""
+    sizes = dict.fromkeys(arm.light_size for arm in ARMS[profile.name])
+    more = _amounts(profile) | {"pairs": PAIRED[profile.name], "shots": SHOTS[profile.name], "device": device}
+    return [Unit(measure_pixels, {"light_size": size, **more, "seed": seed}) for seed in range(seeds) for size in sizes]
+
+
+def course_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """What can be read at several moments of a training."""
+    names = ("mention", "light_size", "embed_dim", "images", "steps")
+    arms = [arm for arm in ARMS[profile.name] if arm.course]
+    return _with_encoder(measure_course, arms, names, _amounts(profile), profile, seeds, device)
+
+
+def story_units(profile: Profile, device: str) -> list[Unit]:
+    """What two encoders, of the first seed, make of one matched pair."""
+    names = ("mention", "light_size", "embed_dim")
+    return _with_encoder(tell, (SILENT, TALKATIVE), names, _amounts(profile), profile, 1, device)
+
+
+def photograph_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Photographs alone: few-shot probes on ImageNet features and on pixels."""
+    most = MOST[profile.name]
+    needs = {
+        split: Unit(photographs.encode, {"split": split, "most": most, "device": device}) for split in ("train", "test")
+    }
+    return [
+        Unit(
+            photographs.read_alone,
+            {"shots": _photograph_shots(profile), "most": most, "seed": seed, "device": device},
+            needs,
+        )
+        for seed in range(seeds)
+    ]
+
+
+def pasted_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Photographs in the place of the drawn light."""
+    names = ("objective", "mention", "light_size", "embed_dim")
+    more = {"shots": _photograph_shots(profile), "copies": COPIES, "most": MOST[profile.name]}
+    return _with_encoder(photographs.read_pasted, PASTED, names, more, profile, seeds, device)
+
+
+def _photograph_shots(profile: Profile) -> list[int]:
+    return SHOTS[profile.name] if profile.name == "smoke" else [*SHOTS[profile.name], 256]
+
+
+# ---------------------------------------------------------------- reading the tables
+
+
+def of_arm(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    """The rows of one encoder, all seeds; none where it was not trained."""
+    usual = table.loc[table["steps"] > 0, "steps"].min()
+    chosen = table["steps"] == arm.length * usual
+    for name in ("objective", "mention", "light_size", "embed_dim", "filler", "masked"):
+        if name in table:
+            chosen &= table[name] == getattr(arm, name)
+    return table[chosen]
+
+
+def read(table: pd.DataFrame, arm: Arm, metric: str, depth: str, factor: str = "light", labels: int = 0) -> pd.Series:
+    """One number per seed, as measured; empty where the arm was not trained."""
+    rows = of_arm(table, arm)
+    chosen = (rows["metric"] == metric) & (rows["depth"] == depth)
+    chosen &= (rows["factor"] == factor) & (rows["labels"] == labels)
+    return rows[chosen].set_index("seed")["value"]
+
+
+def percent(*args: Any, **kwargs: Any) -> pd.Series:
+    """:func:`read` in percent."""
+    return 100 * read(*args, **kwargs)
+
+
+def probe(table: pd.DataFrame, arm: Arm, factor: str = "light", depth: str = "embedding") -> pd.Series:
+    """Accuracy of a linear probe with all labels, in percent, per seed."""
+    return percent(table, arm, "probe", depth, factor)
+
+
+def kept(table: pd.DataFrame, factor: str) -> pd.Series:
+    """How far a matched change moves SILENT's embedding, in percent of how far it moves TALKATIVE's, per seed.
+
+    Both in units of the distance between car colours, which both are told about.
+    """
+    silent, talkative = (read(table, arm, "distance", "embedding", factor) for arm in (SILENT, TALKATIVE))
+    return 100 * silent / talkative.reindex(silent.index)
+
+
+def middle(table: pd.DataFrame, metric: str = "probe", depth: str = "embedding") -> pd.Series:
+    """Where mentioning the light once in ten times lies between never (0) and always (100), per seed."""
+    never, sometimes, always = (percent(table, arm, metric, depth) for arm in (SILENT, SOMETIMES, TALKATIVE))
+    return 100 * (sometimes - never) / (always - never)
+
+
+def rates(table: pd.DataFrame, light_size: str = "small") -> list[float]:
+    """The mention rates that were trained, rising."""
+    rows = table[(table["objective"] == "captions") & (table["light_size"] == light_size) & (table["steps"] > 0)]
+    return sorted(rows["mention"].unique())
+
+
+def reversal(table: pd.DataFrame) -> Estimate:
+    """The largest loss of probe accuracy from one mention rate to the next higher one, in points; negative if none.
+
+    Of all neighbouring rates, the pair with the largest mean loss over seeds.
+    """
+    accuracies = [probe(table, Arm(mention=rate)) for rate in rates(table)]
+    losses = [paired_difference(a, b) for a, b in pairwise(accuracies)]
+    return max(losses, key=lambda loss: loss.value)
+
+
+# ---------------------------------------------------------------- figures
+
+
+_SERIES = (
+    ("words", "zero_shot", "words"),
+    ("probe, embedding", "probe", "embedding"),
+    ("probe, backbone", "probe", "backbone"),
+)
+
+
+def mention_table(table: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy against mention rate for the light of each size and the pedestrian, with the lines to compare it with.
+
+    Returns:
+        panel, series, mention (nan for a level that has none), value, low, high, n. Accuracies in percent.
+    """
+    parts = []
+    for panel, light_size, factor in (
+        ("small light", "small", "light"),
+        ("large light", "large", "light"),
+        ("somebody crossing", "small", "pedestrian"),
+    ):
+        for rate in rates(table, light_size):
+            for series, metric, depth in _SERIES:
+                found = percent(table, Arm(mention=rate, light_size=light_size), metric, depth, factor)
+                parts.append({"panel": panel, "series": series, "mention": rate, **_interval(found)})
+        levels = {
+            "trained on labels": probe(table, LABELS[light_size], factor),
+            "untrained": probe(table, UNTRAINED[light_size], factor),
+            "pixels": _pixels(pixels, light_size, factor),
+        }
+        parts += [{"panel": panel, "series": name, **_interval(x)} for name, x in levels.items() if len(x)]
+        parts.append({"panel": panel, "series": "chance", "value": CHANCE[factor]})
+    return pd.DataFrame(parts)[["panel", "series", "mention", "value", "low", "high", "n"]]
+
+
+def _pixels(pixels: pd.DataFrame, light_size: str, factor: str, depth: str = "pixels") -> pd.Series:
+    chosen = (pixels["light_size"] == light_size) & (pixels["depth"] == depth) & (pixels["factor"] == factor)
+    return 100 * pixels[chosen & (pixels["metric"] == "probe")].set_index("seed")["value"]
+
+
+def _interval(samples: pd.Series) -> dict[str, float]:
+    estimate = mean_over_seeds(samples.to_numpy())
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def pair_table(table: pd.DataFrame) -> pd.DataFrame:
+    """d' and distance of matched pairs, for what captions skip and what they mention.
+
+    Returns:
+        metric ("d_prime" or "distance", in percent of the distance between car colours), change, captions, value ...
+    """
+    encoders = {"never": SILENT, "in one of ten": SOMETIMES, "always": TALKATIVE, "untrained": UNTRAINED["small"]}
+    changes = {"small light": "light", "somebody crossing": "pedestrian", "car: red or green": "car_colour"}
+    parts = []
+    for metric, unit in (("d_prime", 1), ("distance", 100)):
+        for change, factor in changes.items():
+            for captions, arm in encoders.items():
+                found = unit * read(table, arm, metric, "embedding", factor)
+                parts.append({"metric": metric, "change": change, "captions": captions, **_interval(found)})
+        large = {"never": LARGE, "always": Arm(mention=1.0, light_size="large"), "untrained": UNTRAINED["large"]}
+        for captions, arm in large.items():
+            found = unit * read(table, arm, metric, "embedding", "light")
+            if len(found):
+                parts.append({"metric": metric, "change": "large light", "captions": captions, **_interval(found)})
+    return pd.DataFrame(parts)
+
+
+def unmentioned_table(table: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
+    """What can be read about every factor from the encoder whose captions name the car alone, and the controls.
+
+    Returns:
+        factor, mentioned, series, value ... Accuracies in percent; series "chance" without an interval.
+    """
+    parts = []
+    for factor in ASKED:
+        series = {
+            "embedding": probe(table, SILENT, factor),
+            "backbone": probe(table, SILENT, factor, "backbone"),
+            "span of the texts": probe(table, SILENT, factor, "span"),
+            "untrained": probe(table, UNTRAINED["small"], factor),
+            "shuffled labels": percent(table, SILENT, "shuffled", "embedding", factor),
+            "pixels": _pixels(pixels, "small", factor),
+            "grey pixels": _pixels(pixels, "small", factor, "grey pixels"),
+        }
+        parts += [{"factor": factor, "series": name, **_interval(found)} for name, found in series.items()]
+        parts.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
+    found = pd.DataFrame(parts)
+    return found.assign(mentioned=~found["factor"].isin(UNMENTIONED))
+
+
+_LABELLED = {
+    "captions never mention it": (SILENT, "embedding"),
+    "the same, backbone": (SILENT, "backbone"),
+    "captions always mention it": (TALKATIVE, "embedding"),
+    "trained on labels": (LABELS["small"], "embedding"),
+    "untrained": (UNTRAINED["small"], "embedding"),
+    "two views, no captions": (VIEWS, "embedding"),
+}
+
+
+def labels_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy for the small light against labels per class (0: all), and zero-shot and neighbours for the same.
+
+    Returns:
+        encoder, metric ("few_shot", "probe", "knn", "zero_shot"), labels, value ...
+    """
+    parts = []
+    for name, (arm, depth) in _LABELLED.items():
+        rows = of_arm(table, arm)
+        light = rows[(rows["factor"] == "light") & rows["metric"].isin(["few_shot", "probe", "knn", "zero_shot"])]
+        light = light[light["depth"].isin([depth, "words"] if depth == "embedding" else [depth])]
+        for (metric, labels), group in light.groupby(["metric", "labels"], sort=False):
+            found = 100 * group.set_index("seed")["value"]
+            parts.append({"encoder": name, "metric": metric, "labels": labels, **_interval(found)})
+    return pd.DataFrame(parts)
+
+
+def decision_table(table: pd.DataFrame) -> pd.DataFrame:
+    """False-go rate at 1 % false stops, by mention rate, light size and way of reading.
+
+    Returns:
+        light_size, reader ("words", "probe, embedding", "probe, backbone"; "trained on labels"), mention, value ...
+    """
+    readers = {"words": "words", "probe, embedding": "embedding", "probe, backbone": "backbone"}
+    parts = []
+    for light_size in SIZES:
+        for rate in rates(table, light_size):
+            for reader, depth in readers.items():
+                found = percent(table, Arm(mention=rate, light_size=light_size), "false_go", depth)
+                parts.append({"light_size": light_size, "reader": reader, "mention": rate, **_interval(found)})
+        ceiling = percent(table, LABELS[light_size], "false_go", "embedding")
+        if len(ceiling):
+            parts.append({"light_size": light_size, "reader": "trained on labels", **_interval(ceiling)})
+    return pd.DataFrame(parts)
+
+
+def salience_table(table: pd.DataFrame) -> pd.DataFrame:
+    """How well a thing is read against how much of the picture it takes, mentioned or not.
+
+    Returns:
+        thing, area (median visible pixels), mention, value ... Values are 0 for chance and 100 for always right.
+    """
+    parts = []
+    for light_size in SIZES:
+        area = _areas(light_size)
+        things = {f"{light_size} light": ("light", area["lamp"])}
+        if light_size == "small":
+            things |= {"somebody crossing": ("pedestrian", area["pedestrian"]), "car": ("car_colour", area["car"])}
+        for thing, (factor, pixels) in things.items():
+            for rate in rates(table, light_size):
+                found = probe(table, Arm(mention=rate, light_size=light_size), factor)
+                above = 100 * (found - CHANCE[factor]) / (100 - CHANCE[factor])
+                mention = 1.0 if factor == "car_colour" else rate
+                if factor != "car_colour" or rate == 0:
+                    parts.append({"thing": thing, "area": pixels, "mention": mention, **_interval(above)})
+    return pd.DataFrame(parts)
+
+
+def _areas(light_size: str, n: int = 300) -> dict[str, float]:
+    shown = dashcam.change(scenes(n, 0, light_size), "pedestrian", CROSSING)
+    return {owner: round(float(area.median()), 1) for owner, area in dashcam.areas(shown, size=SIZE).items()}
+
+
+def course_table(course: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy during training: mention, steps, at, factor, series, value ... in percent."""
+    names = {("probe", "embedding"): "probe, embedding", ("probe", "backbone"): "probe, backbone"}
+    names |= {("zero_shot", "words"): "words"}
+    series = [names[key] for key in zip(course["metric"], course["depth"], strict=True)]
+    rows = course.assign(series=series, value=100 * course["value"])
+    return summarise(rows, ["mention", "steps", "at", "factor", "series"], "value")
+
+
+def control_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The small light under every control: encoder, series, value ... in percent."""
+    arms = {
+        "captions never mention it": SILENT,
+        **CONTROLS,
+        "two views, no captions": VIEWS,
+        "untrained": UNTRAINED["small"],
+        "captions always mention it": TALKATIVE,
+        "trained on labels": LABELS["small"],
+    }
+    parts = []
+    for name, arm in arms.items():
+        for series, metric, depth in _SERIES:
+            found = percent(table, arm, metric, depth)
+            if len(found):
+                parts.append({"encoder": name, "series": series, **_interval(found)})
+    return pd.DataFrame(parts)
+
+
+def photograph_table(alone: pd.DataFrame) -> pd.DataFrame:
+    """Photographs alone: representation, metric, labels (0: all), value ... in percent."""
+    return summarise(alone.assign(value=100 * alone["value"]), ["representation", "metric", "labels"], "value")
+
+
+def pasted_table(pasted: pd.DataFrame) -> pd.DataFrame:
+    """Photographs in scenes: encoder, representation, metric, labels, value ... in percent."""
+    names = {("captions", 0.0): "captions never mention it", ("captions", 1.0): "captions always mention it"}
+    names |= {("labels", 0.0): "trained on labels"}
+    encoder = [names[key] for key in zip(pasted["objective"], pasted["mention"], strict=True)]
+    rows = pasted.assign(encoder=encoder, value=100 * pasted["value"])
+    return summarise(rows, ["encoder", "representation", "metric", "labels"], "value")
+
+
+# ---------------------------------------------------------------- values
+
+
+def values(table: pd.DataFrame, pixels: pd.DataFrame, alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedValue]:
+    """Every number of chapter 4 that a claim's rule or its prose uses; those of arms that were not trained are left out."""
+    return [
+        row
+        for row in [
+            *_pair_values(table),
+            *_left_values(table, pixels),
+            *_reading_values(table),
+            *_mention_values(table),
+            *_control_values(table),
+            *_photograph_values(alone, pasted),
+        ]
+        if row is not None
+    ]
+
+
+def _mean(name: str, samples: pd.Series, unit: str, figure: str, description: str) -> NamedValue | None:
+    """A value from one number per seed; None where there is none."""
+    if not len(samples):
+        return None
+    return NamedValue(name, mean_over_seeds(samples.to_numpy()), unit, figure, description)
+
+
+def _gap(name: str, a: pd.Series, b: pd.Series, figure: str, description: str) -> NamedValue | None:
+    """A difference in points; None where one side is missing."""
+    if not len(a) or not len(b):
+        return None
+    return NamedValue(name, paired_difference(a, b), "points", figure, description)
+
+
+def _pair_values(table: pd.DataFrame) -> list[NamedValue | None]:
+    def found(arm: Arm, metric: str, factor: str, depth: str = "embedding") -> pd.Series:
+        return read(table, arm, metric, depth, factor)
+
+    rows = []
+    for claim, factor, suffix, what in (
+        ("c26", "light", "_small", "red and green of the small light"),
+        ("c27", "pedestrian", "", "nobody and somebody crossing"),
+    ):
+        rows += [
+            _mean(f"{claim}_dprime{suffix}", found(SILENT, "d_prime", factor), "", PAIRS,
+                  f"d' of {what} along the best direction of the embedding, captions never mention it"),
+            _mean(f"{claim}_kept{suffix}", kept(table, factor), "%", PAIRS,
+                  f"distance of {what} in the embedding, in percent of what it is if captions always mention it"),
+            _mean(f"{claim}_distance{suffix}", 100 * found(SILENT, "distance", factor), "%", PAIRS,
+                  f"distance of {what}, captions never mention it, in percent of the distance between car colours"),
+            _mean(f"{claim}_distance_untrained", 100 * found(UNTRAINED["small"], "distance", factor), "%", PAIRS,
+                  "the same in the untrained encoder"),
+            _mean(f"{claim}_distance_mentioned", 100 * found(TALKATIVE, "distance", factor), "%", PAIRS,
+                  "the same where captions always mention it"),
+            _mean(f"{claim}_dprime_backbone", found(SILENT, "d_prime", factor, "backbone"), "", PAIRS,
+                  f"d' of {what} in the features before the projection, captions never mention it"),
+            _mean(f"{claim}_dprime_mentioned", found(TALKATIVE, "d_prime", factor), "", PAIRS,
+                  f"d' of {what} in the embedding, captions always mention it"),
+            _mean(f"{claim}_dprime_untrained", found(UNTRAINED["small"], "d_prime", factor), "", PAIRS,
+                  f"d' of {what} in the untrained encoder's embedding"),
+        ]  # fmt: skip
+    crossing = (probe(table, arm, "pedestrian") for arm in (LABELS["small"], SILENT))
+    return [
+        *rows,
+        _gap("c27_gap_probe", *crossing, PAIRS,
+             "probe for somebody crossing: net trained with labels minus embedding, captions never mention it"),
+        _mean("c26_dprime_large", found(LARGE, "d_prime", "light"), "", PAIRS,
+              "d' of red and green of a light twice as wide, captions never mention it"),
+        _mean("c26_dprime_car", found(SILENT, "d_prime", "car_colour"), "", PAIRS,
+              "d' of a red and a green car, which captions always mention"),
+    ]  # fmt: skip
+
+
+def _left_values(table: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue | None]:
+    rows = []
+    for factor in UNMENTIONED:
+        here, shuffled = probe(table, SILENT, factor), percent(table, SILENT, "shuffled", "embedding", factor)
+        rows += [
+            _gap(f"c28_left_{factor}", here, shuffled, LEFT,
+                 f"probe for {factor} on the embedding minus the same with shuffled labels, captions name the car alone"),
+            _gap(f"c28_gain_{factor}", here, probe(table, UNTRAINED["small"], factor), LEFT,
+                 f"probe for {factor} on the embedding minus the same on the untrained encoder"),
+            _mean(f"c28_probe_{factor}", here, "%", LEFT, f"probe for {factor} on the embedding"),
+            _mean(f"c28_pixels_{factor}", _pixels(pixels, "small", factor), "%", LEFT, f"probe for {factor} on pixels"),
+        ]  # fmt: skip
+    return rows
+
+
+def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
+    ceiling = probe(table, LABELS["small"])
+    return [
+        _mean("c29_zero_shot", percent(table, SILENT, "zero_shot", "words"), "%", MENTION,
+              "zero-shot accuracy for the small light, captions never mention it"),
+        _mean("c29_zero_shot_mentioned", percent(table, TALKATIVE, "zero_shot", "words"), "%", MENTION,
+              "zero-shot accuracy for the small light, captions always mention it"),
+        _mean("c29_probe", probe(table, SILENT), "%", MENTION, "probe on the embedding, captions never mention it"),
+        _mean("c29_probe_backbone", probe(table, SILENT, depth="backbone"), "%", MENTION,
+              "probe on the features before the projection, captions never mention it"),
+        _mean("c29_probe_mentioned", probe(table, TALKATIVE), "%", MENTION,
+              "probe on the embedding, captions always mention the light"),
+        _mean("c29_ceiling", ceiling, "%", MENTION, "probe on the same net trained with labels"),
+        _mean("c29_ceiling_pedestrian", probe(table, LABELS["small"], "pedestrian"), "%", MENTION,
+              "the same for somebody crossing"),
+        _mean("c29_untrained", probe(table, UNTRAINED["small"]), "%", MENTION, "probe on the untrained encoder"),
+        _gap("c29_gap_probe", ceiling, probe(table, SILENT), MENTION,
+             "probe on the net trained with labels minus probe on the embedding, small light, never mentioned"),
+        _gap("c29_gap_backbone", ceiling, probe(table, SILENT, depth="backbone"), MENTION,
+             "the same with the features before the projection"),
+        _gap("c29_gap_large", probe(table, LABELS["large"]), probe(table, LARGE), MENTION, "the same, large light"),
+        _mean("c29_knn", percent(table, SILENT, "knn", "embedding"), "%", LABELLED,
+              "vote of the ten nearest neighbours, captions never mention the light"),
+        _mean("c29_false_go", percent(table, SILENT, "false_go", "embedding"), "%", DECISION,
+              "red lights driven through at 1 % false stops, by the probe, captions never mention the light"),
+        _mean("c29_false_go_words", percent(table, SILENT, "false_go", "words"), "%", DECISION, "the same by words"),
+        _mean("c29_false_go_mentioned", percent(table, TALKATIVE, "false_go", "embedding"), "%", DECISION,
+              "by the probe, where captions always mention the light"),
+        _mean("c29_false_go_mentioned_words", percent(table, TALKATIVE, "false_go", "words"), "%", DECISION,
+              "by words, where captions always mention the light"),
+        _mean("c29_false_go_ceiling", percent(table, LABELS["small"], "false_go", "embedding"), "%", DECISION,
+              "by the probe on the net trained with labels"),
+        _gap("called_red", percent(table, SILENT, "called_red", "words", "red car"),
+             percent(table, SILENT, "called_red", "words", "green car"), DECISION,
+             "lights called red behind a red car minus behind a green car, captions never mention the light"),
+    ]  # fmt: skip
+
+
+def _mention_values(table: pd.DataFrame) -> list[NamedValue | None]:
+    small, talkative, large = probe(table, SILENT), probe(table, TALKATIVE), probe(table, LARGE)
+    ends = [
+        (rate, size, metric, depth)
+        for size in SIZES
+        for rate in rates(table, size)
+        for metric, depth in (("zero_shot", "words"), ("probe", "embedding"))
+    ]
+    return [
+        _gap("c30_size", large, small, SALIENCE, "probe for a large minus a small light, neither ever mentioned"),
+        _gap("c30_mention", talkative, small, SALIENCE, "probe for a small light always minus never mentioned"),
+        _gap("c30_word_beats_size", talkative, large, SALIENCE,
+             "probe for a small light always mentioned minus a large one never mentioned"),
+        _mean("c31_middle", middle(table), "%", MENTION,
+              "mentioned once in ten times, the probe is this far on the way from never to always"),
+        _mean("c31_middle_zero_shot", middle(table, "zero_shot", "words"), "%", MENTION, "the same for zero-shot"),
+        NamedValue("c31_reversal", reversal(table), "points", MENTION,
+                   "largest loss of the probe from one mention rate to the next higher one; negative if none"),
+        *(
+            _mean(f"light_{'words' if metric == 'zero_shot' else 'probe'}_{size}_p{round(100 * rate):03d}",
+                  percent(table, Arm(mention=rate, light_size=size), metric, depth), "%", MENTION,
+                  f"{metric.replace('_', '-')} accuracy for the {size} light at mention rate {rate:g}")
+            for rate, size, metric, depth in ends
+        ),
+    ]  # fmt: skip
+
+
+def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
+    names = {**{name.replace(" ", "_"): arm for name, arm in CONTROLS.items()}, "views": VIEWS}
+    return [
+        _mean(f"control_{name}", probe(table, arm), "%", OTHERS, f"probe for the small light on the embedding: {name}")
+        for name, arm in names.items()
+    ]
+
+
+def _photograph_values(alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedValue | None]:
+    def seen(representation: str, metric: str = "probe", labels: int = 0) -> pd.Series:
+        chosen = (alone["representation"] == representation) & (alone["metric"] == metric) & (alone["labels"] == labels)
+        return 100 * alone[chosen].set_index("seed")["value"]
+
+    def in_scene(arm: Arm, representation: str = "embedding", metric: str = "probe") -> pd.Series:
+        chosen = (pasted["objective"] == arm.objective) & (pasted["mention"] == arm.mention) & (pasted["labels"] == 0)
+        chosen &= (pasted["representation"] == representation) & (pasted["metric"] == metric)
+        return 100 * pasted[chosen].set_index("seed")["value"]
+
+    rows = []
+    for name, short in (("ImageNet features", "imagenet"), ("pixels", "pixels"), ("grey pixels", "grey")):
+        rows += [
+            _mean(f"photo_{short}_{count}", seen(name, labels=count), "%", ALONE,
+                  f"photographs alone, probe on {name}, {count} labels per class")
+            for count in (4, 16, 64)
+        ]  # fmt: skip
+        rows.append(
+            _mean(f"photo_{short}_all", seen(name), "%", ALONE, f"photographs alone, probe on {name}, all labels")
+        )
+        rows.append(_mean(f"photo_{short}_nearest", seen(name, "nearest"), "%", ALONE,
+                          f"photographs alone, the nearest training photograph in {name}"))  # fmt: skip
+    return [
+        *rows,
+        _gap("c29_gap_photographs", in_scene(LABELS["small"]), in_scene(SILENT), IN_SCENES,
+             "photographed lights in scenes: probe on the net trained with labels minus on the embedding, never mentioned"),
+        _mean("pasted_silent", in_scene(SILENT), "%", IN_SCENES, "probe, captions never mention the light"),
+        _mean("pasted_talkative", in_scene(TALKATIVE), "%", IN_SCENES, "probe, captions always mention the light"),
+        _mean("pasted_labels", in_scene(LABELS["small"]), "%", IN_SCENES, "probe on the net trained with labels"),
+        _mean("pasted_words", in_scene(SILENT, "words", "zero_shot"), "%", IN_SCENES, "zero-shot, never mentioned"),
+        _mean("pasted_words_mentioned", in_scene(TALKATIVE, "words", "zero_shot"), "%", IN_SCENES,
+              "zero-shot, always mentioned"),
+    ]  # fmt: skip

@@ -1,0 +1,196 @@
+"""Chapter 4: real photographs of traffic lights, alone and in the place of the drawn light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from clip_invariance.experiments import encoders
+from clip_invariance.experiments.dashcam_measures import word_classes
+from clip_invariance.experiments.dashcam_training import SIZE, TOWER, Objective, scenes
+from clip_invariance.measure.decodability import few_shot, knn_accuracy, probe_factors
+from clip_invariance.measure.zero_shot import zero_shot_accuracy
+from clip_invariance.models import clip, imagenet
+from clip_invariance.worlds import dashcam, traffic_lights
+from clip_invariance.worlds.dashcam import Scenes
+from clip_invariance.worlds.traffic_lights import NAMES, SPLITS, Photographs, Split
+
+Row = dict[str, Any]
+
+#: Side of the photographs as pixels for a probe, as pictures to paste, and for the encoder that learned ImageNet.
+PIXELS, PASTED, ENCODED = 16, 32, 112
+#: The smallest light that the world draws: its glow does not reach out from behind a photograph.
+_HIDDEN = 0.4
+_PASTED = 400_000
+_BACKBONE = "backbone_"
+
+
+def inventory() -> pd.DataFrame:
+    """How many photographs of each class there are, and which were left out because they are damaged.
+
+    Returns:
+        columns split, class, photographs, left_out (how many), damage (one line each, "" for none).
+    """
+    rows = []
+    for split in SPLITS:
+        loaded = traffic_lights.load(split, PIXELS)
+        for number, name in enumerate(NAMES):
+            hurt = [line for line in loaded.skipped if f"/dataset_{split}/{name}/" in line]
+            rows.append(
+                {
+                    "split": split,
+                    "class": name,
+                    "photographs": int((loaded.labels == number).sum()),
+                    "left_out": len(hurt),
+                    "damage": "; ".join(hurt),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def chosen(split: Split, size: int, most: int) -> Photographs:
+    """Red and green photographs of a split: all, or a mixed choice of ``most`` for a run that only tries the code."""
+    everything = traffic_lights.red_green(split, size)
+    if most >= len(everything):
+        return everything
+    which = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))[:most]
+    files = tuple(everything.files[i] for i in which.tolist())
+    return Photographs(everything.images[which], everything.labels[which], everything.names, files, everything.skipped)
+
+
+# ---------------------------------------------------------------- alone
+
+
+def encode(split: Split, most: int, device: str) -> pd.DataFrame:
+    """Features of an encoder that learned ImageNet's labels, one row for each red or green photograph.
+
+    Returns:
+        column "label" (0 red, 1 green) and the features before the classes.
+    """
+    shown = chosen(split, ENCODED, most)
+    features = imagenet.encoder(device, ENCODED)(shown.images)["backbone"]
+    table = pd.DataFrame(features.numpy()).add_prefix(_BACKBONE)
+    return table.assign(label=shown.labels.numpy())
+
+
+def read_alone(
+    shots: Sequence[int], most: int, seed: int, device: str, train: pd.DataFrame, test: pd.DataFrame
+) -> pd.DataFrame:
+    """Red or green, from photographs alone: ImageNet features, small pictures, small grey pictures.
+
+    Args:
+        shots: labels per class.
+        most: see :func:`chosen`.
+        seed: of the choice of labels.
+        train, test: see :func:`encode`.
+
+    Returns:
+        rows representation, labels (per class; 0: all), metric ("probe", "nearest"), value.
+    """
+    parts = {split: chosen(split, PIXELS, most) for split in SPLITS}
+    pixels = {split: part.images.float().flatten(1) / 255 for split, part in parts.items()}
+    grey = {split: part.images.float().mean(1).flatten(1) / 255 for split, part in parts.items()}
+    learned = {split: _features(table) for split, table in (("train", train), ("test", test))}
+    labels = {split: {"light": part.labels} for split, part in parts.items()}
+    rows: list[Row] = []
+    for name, x in (("ImageNet features", learned), ("pixels", pixels), ("grey pixels", grey)):
+        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed)]
+    return pd.DataFrame(rows)
+
+
+def _features(table: pd.DataFrame) -> Tensor:
+    return torch.from_numpy(table.filter(like=_BACKBONE).to_numpy(copy=True)).float()
+
+
+def _read(
+    x: Mapping[Split, Tensor], labels: Mapping[Split, Mapping[str, Tensor]], shots: Sequence[int], seed: int
+) -> Iterator[Row]:
+    known = x["train"], labels["train"], x["test"], labels["test"]
+    few = few_shot(*known, counts=shots, seed=seed)
+    for count, accuracy in few.groupby("count")["accuracy"].mean().items():
+        yield {"metric": "probe", "labels": count, "value": float(accuracy)}
+    yield {"metric": "probe", "labels": 0, "value": probe_factors(*known, seed=seed)["light"]}
+    yield {"metric": "nearest", "labels": 0, "value": knn_accuracy(*known, k=1)["light"]}
+
+
+# ---------------------------------------------------------------- pasted
+
+
+def light_boxes(shown: Scenes, size: int = SIZE) -> Tensor:
+    """Where the light of each scene is: float (n, 4) left, top, right, bottom in pixels."""
+    seen = dashcam.masks(shown, size=size)["light"].int()
+    across, down = seen.amax(1), seen.amax(2)
+    edges = [
+        across.argmax(1),
+        down.argmax(1),
+        across.shape[1] - across.flip(1).argmax(1),
+        down.shape[1] - down.flip(1).argmax(1),
+    ]
+    return torch.stack(edges, dim=1).float()
+
+
+def pasted(split: Split, copies: int, most: int, light_size: str, seed: int, device: str) -> tuple[Tensor, Tensor]:
+    """Photographs in the place of the drawn light, each in ``copies`` random scenes.
+
+    The drawn light is made so small that the photograph hides it with its glow.
+
+    Returns:
+        uint8 (n, 3, SIZE, SIZE) and labels (n,), 0 red and 1 green.
+    """
+    photographs = chosen(split, PASTED, most)
+    n = copies * len(photographs)
+    shown = scenes(n, seed + _PASTED + SPLITS.index(split), light_size)
+    bare = dashcam.render(dashcam.change(shown, "light_scale", _HIDDEN), size=SIZE)
+    nuisances = shown.nuisances
+    pictures = traffic_lights.paste(
+        bare,
+        photographs.images.repeat(copies, 1, 1, 1),
+        light_boxes(shown),
+        gains=nuisances["exposure"],
+        blur=(nuisances["blur"] / 2).sqrt(),  # the standard deviation of the world's own blur
+        noise=255 * nuisances["noise"],
+        seeds=nuisances["noise_seed"],
+    )
+    return pictures.to(device), photographs.labels.repeat(copies).to(device)
+
+
+def read_pasted(
+    objective: Objective,
+    mention: float,
+    light_size: str,
+    embed_dim: int,
+    shots: Sequence[int],
+    copies: int,
+    most: int,
+    seed: int,
+    device: str,
+    encoder: pd.DataFrame,
+) -> pd.DataFrame:
+    """Red or green, from scenes with a photographed light, by one of the chapter's encoders.
+
+    Args:
+        objective, mention, light_size, embed_dim, seed, encoder: see :func:`dashcam_training.train`.
+        shots, most: as in :func:`read_alone`.
+        copies: scenes for each test photograph; training photographs appear once.
+
+    Returns:
+        rows as :func:`read_alone`; representation is "embedding", "backbone" or, for metric "zero_shot", "words".
+    """
+    model = encoders.trained(encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, device=device)
+    pictures, labels = {}, {}
+    for split, times in (("train", 1), ("test", copies)):
+        pictures[split], answers = pasted(split, times, most, light_size, seed, device)
+        labels[split] = {"light": answers}
+    rows: list[Row] = []
+    for name, encode_images in (("embedding", clip.embed), ("backbone", clip.backbone)):
+        x = {split: encode_images(model, images) for split, images in pictures.items()}
+        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed)]
+        if name == "embedding" and objective == "captions":
+            classes = word_classes(lambda texts: clip.encode_texts(model, texts), "light")
+            right = zero_shot_accuracy(x["test"], classes, labels["test"]["light"])
+            rows.append({"representation": "words", "metric": "zero_shot", "labels": 0, "value": right})
+    return pd.DataFrame(rows)

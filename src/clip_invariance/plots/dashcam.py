@@ -1,0 +1,574 @@
+"""Figures of chapter 4: what encoders of dashcam pictures keep of a traffic light and of a pedestrian."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from clip_invariance.experiments.dashcam import CHANCE
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.worlds.traffic_lights import REPORTED_ACCURACY
+
+SERIES_COLOURS = {
+    "words": PALETTE["orange"],
+    "probe, embedding": PALETTE["blue"],
+    "probe, backbone": PALETTE["sky"],
+    "trained on labels": PALETTE["green"],
+}
+NEVER, ALWAYS = "captions never mention it", "captions always mention it"
+
+
+def _headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+
+
+def _band(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, style: str = "-", marker: str = "o") -> None:
+    """A line through the means, with its interval as a band."""
+    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
+    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+
+
+def _dots(
+    ax: Axes, table: pd.DataFrame, row: str, series: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> None:
+    """One line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
+    order = list(dict.fromkeys(table[row]))
+    for number, (name, colour) in enumerate(series.items()):
+        rows = table[table["series"] == name].set_index(row).reindex(order)
+        y = np.arange(len(order)) + 0.13 * (number - (len(series) - 1) / 2)
+        error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colour, markersize=5, capsize=2, linewidth=1.2)
+    for y in np.arange(1, len(order)) - 0.5:
+        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
+    ax.set_yticks(range(len(order)), labels=[(names or {}).get(name, name) for name in order])
+    ax.set_ylim(len(order) - 0.5, -0.5)
+
+
+def _key(figure: Figure, series: Mapping[str, str], columns: int = 2) -> None:
+    """Names of the dots below the axes."""
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
+        for name, colour in series.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
+
+
+def _picture(lines: pd.DataFrame) -> NDArray[np.uint8]:
+    """The pixels of one picture, from rows of hexadecimal text."""
+    ordered = lines.sort_values("row")["pixels"]
+    return np.array([np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in ordered]).reshape(
+        len(ordered), -1, 3
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0f} %"
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def scenes(table: pd.DataFrame) -> Figure:
+    """A row of pictures for each set; the first two change one thing at a time."""
+    sets = list(dict.fromkeys(table["set"]))
+    columns = table.groupby("set")["name"].nunique().max()
+    figure, axes = plt.subplots(len(sets), columns, figsize=(WIDTH, 4.5), squeeze=False)
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.86, bottom=0.01, hspace=0.3, wspace=0.05)
+    for row, name in enumerate(sets):
+        pictures = table[table["set"] == name]
+        for column, which in enumerate(dict.fromkeys(pictures["name"])):
+            ax = axes[row, column]
+            ax.set_axis_off()
+            ax.imshow(_picture(pictures[pictures["name"] == which]), interpolation="nearest")
+            if name != "at random":
+                ax.set_title(which, fontweight="normal", fontsize=8.5, pad=3, loc="center")
+        if name == "at random":
+            axes[row, 0].set_title(name, fontweight="normal", fontsize=8.5, pad=3)
+    _headline(figure, "One scene, one thing changed at a time; below, others")
+    return figure
+
+
+def describe_scenes(table: pd.DataFrame) -> str:
+    """Alt text of :func:`scenes`."""
+    names = list(dict.fromkeys(table.loc[table["set"] != "at random", "name"]))
+    return (
+        "Small drawn dashcam pictures: a road with a black car ahead, a traffic light above it and somebody crossing. "
+        f"In columns: {', '.join(names)}. The first row has a light of a few pixels, the second one twice as wide. "
+        "The third row shows other random scenes."
+    )
+
+
+def pair(table: pd.DataFrame) -> Figure:
+    """A matched pair, and below each picture what two encoders make of it."""
+    figure, axes = plt.subplots(
+        3, 2, figsize=(WIDTH, 6.6), gridspec_kw={"height_ratios": [1.5, 1, 1], "hspace": 0.12, "wspace": 0.06}
+    )
+    figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.01)
+    titles = {0.0: "Captions never mentioned lights", 1.0: "Captions always mentioned lights"}
+    for column, light in enumerate(("red", "green")):
+        here = table[table["light"] == light]
+        axes[0, column].imshow(_picture(here[here["pixels"].notna()]), interpolation="nearest")
+        axes[0, column].set_axis_off()
+        for row, mention in enumerate(titles, start=1):
+            ax = axes[row, column]
+            ax.set_axis_off()
+            ax.set(xlim=(0, 1), ylim=(0, 1))
+            if column == 0:
+                ax.text(0, 1, titles[mention], fontweight="bold", fontsize=9, va="top")
+            rows = here[here["mention"] == mention]
+            _answers(ax, rows)
+    _headline(figure, "The same scene with a red and with a green light")
+    return figure
+
+
+def _answers(ax: Axes, rows: pd.DataFrame) -> None:
+    """Nearest captions, then what the car would do."""
+    captions = rows[rows["kind"] == "caption"].sort_values("rank")
+    lines = [
+        "\n".join(textwrap.wrap(f"{value:.2f} {text}", 40, subsequent_indent="      "))
+        for text, value in zip(captions["text"], captions["value"], strict=True)
+    ]
+    ax.text(0, 0.86, "\n".join(lines), fontsize=7.6, va="top", linespacing=1.25)
+    decisions = rows[rows["kind"] == "decision"].sort_values("rank")
+    for number, (by, excess) in enumerate(zip(decisions["text"], decisions["value"], strict=True)):
+        verdict, colour = ("STOP", PALETTE["red"]) if excess > 0 else ("GO", PALETTE["green"])
+        ax.text(0.5 * number, 0.02, f"by {by}: ", fontsize=8.5, va="bottom")
+        ax.text(0.5 * number + 0.24, 0.02, verdict, fontsize=9.5, va="bottom", fontweight="bold", color=colour)
+
+
+def describe_pair(table: pd.DataFrame) -> str:
+    """Alt text of :func:`pair`."""
+    parts = []
+    for mention, name in ((0.0, "never mentioned"), (1.0, "always mentioned")):
+        for light in ("red", "green"):
+            rows = table[(table["light"] == light) & (table["mention"] == mention)]
+            best = rows[rows["kind"] == "caption"].sort_values("rank")["text"].iloc[0]
+            decisions = rows[rows["kind"] == "decision"]
+            said = ", ".join(
+                f"{'stop' if excess > 0 else 'go'} by {by}"
+                for by, excess in zip(decisions["text"], decisions["value"], strict=True)
+            )
+            parts.append(f"captions {name}, light {light}: nearest caption “{best}”; {said}")
+    return f"Two pictures that differ in the colour of a small traffic light, and what two encoders say. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- mention rate
+
+
+def _rate_axis(ax: Axes, rates: Sequence[float]) -> dict[float, int]:
+    """Mention rates at equal distances, from never to always."""
+    place = {rate: position for position, rate in enumerate(rates)}
+    names = {0.0: "never", 1.0: "always"}
+    ax.set_xticks(range(len(rates)), labels=[names.get(rate, f"{100 * rate:g} %") for rate in rates])
+    return place
+
+
+def _by_rate(axes: Mapping[str, Axes], table: pd.DataFrame, panel: str, series: str) -> None:
+    """One panel of lines against the mention rate, with levels to compare them with."""
+    rates = sorted(table["mention"].dropna().unique())
+    for name, ax in axes.items():
+        rows, place, ends = table[table[panel] == name], _rate_axis(ax, rates), {}
+        for which in dict.fromkeys(rows[series]):
+            line = rows[rows[series] == which].sort_values("mention")
+            colour = SERIES_COLOURS.get(which, faint())
+            if line["mention"].notna().any():
+                _band(ax, line["mention"].map(place).to_list(), line, colour, "--" if "backbone" in which else "-")
+            else:
+                level = line.iloc[0]
+                ax.axhline(level["value"], color=colour, linestyle=":" if which == "chance" else "--", linewidth=1.1)
+                if pd.notna(level["low"]):
+                    ax.axhspan(level["low"], level["high"], color=colour, alpha=0.12, linewidth=0)
+            ends[which] = (float(line["value"].iloc[-1]), colour)
+        ax.set_title(name, fontweight="normal")
+        ax.set_xlim(-0.2, len(rates) - 0.8)
+        end_labels(ax, len(rates) - 0.8, ends, gap=0.105)
+
+
+def mention(table: pd.DataFrame) -> Figure:
+    """Accuracy against mention rate: words, probes, and the lines to compare them with."""
+    panels = list(dict.fromkeys(table["panel"]))
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 7.4), sharex=True, sharey=True, layout="constrained")
+    for ax in axes:
+        ax.set(ylim=(min(40.0, float(table["low"].min())) - 2, 102), ylabel="right, %")
+    _by_rate(dict(zip(panels, axes, strict=True)), table, "panel", "series")
+    axes[-1].set_xlabel("captions that mention it")
+    _headline(figure, "What can be read, by how often captions mention it")
+    return figure
+
+
+def describe_mention(table: pd.DataFrame) -> str:
+    """Alt text of :func:`mention`."""
+    parts = []
+    for panel in dict.fromkeys(table["panel"]):
+        for series in ("words", "probe, embedding"):
+            rows = table[(table["panel"] == panel) & (table["series"] == series)].sort_values("mention")
+            along = ", ".join(f"{100 * p:g} %: {v:.0f}" for p, v in zip(rows["mention"], rows["value"], strict=True))
+            parts.append(f"{panel}, {series}: {along}")
+    return f"Accuracy in percent against the share of captions that mention it, chance 50. {'; '.join(parts)}."
+
+
+def decision(table: pd.DataFrame) -> Figure:
+    """False-go rate against mention rate for both sizes of the light."""
+    sizes = list(dict.fromkeys(table["light_size"]))
+    figure, axes = plt.subplots(len(sizes), 1, figsize=(WIDTH, 5.4), sharex=True, sharey=True, layout="constrained")
+    for ax in axes:
+        ax.set(ylim=(-4, 104), ylabel="red lights run, %")
+    _by_rate(dict(zip(sizes, axes, strict=True)), table.rename(columns={"reader": "series"}), "light_size", "series")
+    for ax, size in zip(axes, sizes, strict=True):
+        ax.axhline(99, color=faint(), linestyle=":", linewidth=1)
+        ax.set_title(f"{size} light", fontweight="normal")
+    axes[-1].set_xlabel("captions that mention the light")
+    _headline(figure, "Red lights run by a car that brakes for one green light in a hundred")
+    return figure
+
+
+def describe_decision(table: pd.DataFrame) -> str:
+    """Alt text of :func:`decision`."""
+    parts = []
+    for size in dict.fromkeys(table["light_size"]):
+        for reader in ("words", "probe, embedding"):
+            rows = table[(table["light_size"] == size) & (table["reader"] == reader)].sort_values("mention")
+            parts.append(
+                f"{size} light, {reader}: {_percent(rows['value'].iloc[0])} if captions never mention it, "
+                f"{_percent(rows['value'].iloc[-1])} at a mention rate of {rows['mention'].iloc[-1]:g}"
+            )
+    return f"Share of red lights driven through at one percent of needless stops. {'; '.join(parts)}. Guessing: 99 %."
+
+
+# ---------------------------------------------------------------- pairs and unmentioned factors
+
+
+CAPTIONS = {
+    "never": PALETTE["orange"],
+    "in one of ten": PALETTE["pink"],
+    "always": PALETTE["blue"],
+    "untrained": PALETTE["grey"],
+}
+
+
+def matched_pairs(table: pd.DataFrame) -> Figure:
+    """d' and distance of matched pairs, one line of dots for each change."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.2), layout="constrained")
+    labels = {"d_prime": "d′ along the best direction", "distance": "distance, % of that between car colours"}
+    rows = table.rename(columns={"captions": "series"})
+    for ax, (metric, label) in zip(axes, labels.items(), strict=True):
+        _dots(ax, rows[rows["metric"] == metric], "change", CAPTIONS)
+        ax.set_xlabel(label)
+    axes[0].axvline(1, color=faint(), linestyle=":", linewidth=1)
+    axes[0].axvline(0, color=faint(), linewidth=0.6)
+    axes[1].set_xlim(left=0)
+    _headline(figure, "How far the embedding moves when one thing changes")
+    _key(figure, {f"mentioned {name}" if name != "untrained" else name: c for name, c in CAPTIONS.items()})
+    return figure
+
+
+def describe_matched_pairs(table: pd.DataFrame) -> str:
+    """Alt text of :func:`matched_pairs`."""
+    rows = table[table["metric"] == "d_prime"]
+    parts = [
+        f"{change}, {captions}: {value:.1f}"
+        for change, captions, value in zip(rows["change"], rows["captions"], rows["value"], strict=True)
+    ]
+    return (
+        "d-prime between the two pictures of matched pairs in the embedding, by what is changed and how often captions "
+        f"mention it: {'; '.join(parts)}. A second panel shows the distances."
+    )
+
+
+LEFT = {
+    "embedding": PALETTE["blue"],
+    "backbone": PALETTE["sky"],
+    "span of the texts": PALETTE["pink"],
+    "untrained": PALETTE["grey"],
+    "shuffled labels": PALETTE["red"],
+    "pixels": PALETTE["orange"],
+    "grey pixels": PALETTE["green"],
+}
+FACTOR_NAMES = {
+    "light": "light",
+    "pedestrian": "somebody crossing",
+    "car_colour": "car's colour",
+    "body": "car's body",
+    "distance": "car near or far",
+    "weather": "weather",
+    "time": "time of day",
+    "place": "city or country",
+}
+
+
+def unmentioned(table: pd.DataFrame) -> Figure:
+    """Probe accuracies of every factor, those that captions leave out first."""
+    ordered = table.sort_values("mentioned", kind="stable")
+    figure, ax = plt.subplots(figsize=(WIDTH, 6.6), layout="constrained")
+    _dots(ax, ordered[ordered["series"] != "chance"], "factor", LEFT, FACTOR_NAMES)
+    factors = list(dict.fromkeys(ordered["factor"]))
+    for y, factor in enumerate(factors):
+        ax.plot([CHANCE[factor]] * 2, [y - 0.45, y + 0.45], color=faint(), linestyle=":", linewidth=1.2)
+    border = len(set(table.loc[~table["mentioned"], "factor"])) - 0.5
+    ax.axhline(border, color=faint(), linewidth=1.4)
+    ax.annotate("mentioned in every caption", (ax.get_xlim()[0], border), (3, -3), textcoords="offset points",
+                va="top", color=faint(), fontsize=8.5)  # fmt: skip
+    ax.set_xlabel("probe right, % (dotted: chance)")
+    _headline(figure, "What a probe reads where captions name the car alone")
+    _key(figure, LEFT, columns=3)
+    return figure
+
+
+def describe_unmentioned(table: pd.DataFrame) -> str:
+    """Alt text of :func:`unmentioned`."""
+    parts = []
+    for factor in dict.fromkeys(table["factor"]):
+        here = table[table["factor"] == factor].set_index("series")["value"]
+        parts.append(
+            f"{FACTOR_NAMES[factor]}: embedding {here['embedding']:.0f}, untrained {here['untrained']:.0f}, "
+            f"pixels {here['pixels']:.0f}, chance {here['chance']:.0f}"
+        )
+    return f"Accuracy of linear probes in percent, captions naming only the car. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- labels
+
+
+ENCODERS = {
+    NEVER: PALETTE["orange"],
+    "the same, backbone": PALETTE["pink"],
+    ALWAYS: PALETTE["blue"],
+    "trained on labels": PALETTE["green"],
+    "untrained": PALETTE["grey"],
+    "two views, no captions": PALETTE["red"],
+}
+
+
+def _label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
+    """Labels per class at equal distances; 0 stands for all and comes last."""
+    ordered = [*sorted(count for count in counts if count), 0]
+    ax.set_xticks(range(len(ordered)), labels=[str(count) if count else "all" for count in ordered])
+    ax.set_xlabel("labels per class")
+    return {count: position for position, count in enumerate(ordered)}
+
+
+def labels_needed(table: pd.DataFrame) -> Figure:
+    """Accuracy for the small light against the number of labels; neighbours as crosses, words as diamonds."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+    curves = table[table["metric"].isin(["few_shot", "probe"])]
+    place = _label_axis(ax, sorted(curves["labels"].unique()))
+    for name, colour in ENCODERS.items():
+        rows = table[table["encoder"] == name]
+        curve = rows[rows["metric"].isin(["few_shot", "probe"])]
+        if not len(curve):
+            continue
+        x = curve["labels"].map(place)
+        _band(ax, x.sort_values().to_list(), curve.loc[x.sort_values().index], colour)
+        neighbours, words = (rows[rows["metric"] == metric] for metric in ("knn", "zero_shot"))
+        ax.plot([place[0] + 0.18] * len(neighbours), neighbours["value"], "x", color=colour, markersize=6)
+        if name in (NEVER, ALWAYS):
+            ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
+    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    ticks = [-0.5, *range(len(place))]
+    ax.set_xticks(ticks, labels=["words", *[text.get_text() for text in ax.get_xticklabels()]])
+    ax.set(ylabel="right, %", ylim=(42, 102), xlim=(-0.75, len(place) - 0.6))
+    _headline(figure, "The small light, by how many labels a probe is given")
+    _key(figure, {name: colour for name, colour in ENCODERS.items() if name in set(table["encoder"])})
+    return figure
+
+
+def describe_labels_needed(table: pd.DataFrame) -> str:
+    """Alt text of :func:`labels_needed`."""
+    parts = []
+    for name in dict.fromkeys(table["encoder"]):
+        rows = table[table["encoder"] == name]
+        curve = rows[rows["metric"] == "few_shot"].sort_values("labels")
+        full = rows[rows["metric"] == "probe"]["value"].iloc[0]
+        parts.append(
+            f"{name}: {curve['value'].iloc[0]:.0f} with one label per class, {curve['value'].iloc[-1]:.0f} with "
+            f"{curve['labels'].iloc[-1]}, {full:.0f} with all"
+        )
+    return f"Accuracy in percent for red or green, chance 50. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- size, time, controls
+
+
+THINGS = {
+    "small light": PALETTE["orange"],
+    "large light": PALETTE["pink"],
+    "somebody crossing": PALETTE["blue"],
+    "car": PALETTE["green"],
+}
+
+
+def size_and_mention(table: pd.DataFrame) -> Figure:
+    """What a probe reads against how much of the picture a thing takes; open marks are never mentioned."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    for thing, colour in THINGS.items():
+        rows = table[table["thing"] == thing].sort_values("mention")
+        ax.plot(rows["area"], rows["value"], color=colour, linewidth=1, alpha=0.6)
+        for _, row in rows.iterrows():
+            ends = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+            fill = colour if row["mention"] == 1 else "none"
+            ax.errorbar(row["area"], row["value"], yerr=ends, fmt="o", color=colour, mfc=fill, capsize=2, markersize=6,
+                        linewidth=1.2)  # fmt: skip
+        top = rows.iloc[-1]
+        ax.annotate(thing, (top["area"], top["value"]), (0, 9), textcoords="offset points", color=colour, ha="center",
+                    annotation_clip=False)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlim(table["area"].min() / 1.8, table["area"].max() * 1.8)
+    ax.set(ylim=(-8, 112), xlabel="visible area in a picture of 48 × 48 pixels", ylabel="probe, 0: chance, 100: right")
+    ticks = [2, 5, 10, 20, 50, 100, 200]
+    ax.set_xticks(ticks, labels=[str(tick) for tick in ticks])
+    ax.minorticks_off()
+    handles = [
+        Line2D([], [], linestyle="", marker="o", mfc=fill, color=faint(), label=name)
+        for name, fill in (("always mentioned", faint()), ("less often or never", "none"))
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2)
+    _headline(figure, "Size and mention: what a probe reads from the embedding")
+    return figure
+
+
+def describe_size_and_mention(table: pd.DataFrame) -> str:
+    """Alt text of :func:`size_and_mention`."""
+    parts = []
+    for thing in dict.fromkeys(table["thing"]):
+        rows = table[table["thing"] == thing].sort_values("mention")
+        ends = [f"{row['value']:.0f} at mention rate {row['mention']:g}" for _, row in rows.iloc[[0, -1]].iterrows()]
+        parts.append(f"{thing}, {rows['area'].iloc[0]:.0f} pixels: {' and '.join(dict.fromkeys(ends))}")
+    return f"Probe accuracy scaled from 0 (chance) to 100 (always right), against visible area. {'; '.join(parts)}."
+
+
+def course(table: pd.DataFrame) -> Figure:
+    """Accuracy for the light during training, one panel for each encoder."""
+    light = table[table["factor"] == "light"]
+    runs = list(light.groupby(["mention", "steps"], sort=True).groups)
+    figure, axes = plt.subplots(
+        len(runs), 1, figsize=(WIDTH, 1.2 + 1.9 * len(runs)), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (mention, steps) in zip(axes[:, 0], runs, strict=True):
+        rows = light[(light["mention"] == mention) & (light["steps"] == steps)]
+        ends = {}
+        for series in dict.fromkeys(rows["series"]):
+            line = rows[rows["series"] == series].sort_values("at")
+            colour = SERIES_COLOURS[series]
+            _band(ax, line["at"].to_list(), line, colour, "--" if "backbone" in series else "-")
+            ends[series] = (float(line["value"].iloc[-1]), colour)
+        ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+        ax.set(ylim=(42, 102), ylabel="right, %")
+        ax.set_xticks(sorted(rows["at"].unique()))
+        ax.set_title(f"{'never' if mention == 0 else 'always'} mentioned, {steps} steps in all", fontweight="normal")
+        end_labels(ax, rows["at"].max(), ends, pad=8, gap=0.12)
+    axes[-1, 0].set_xlabel("steps so far")
+    _headline(figure, "The small light during training")
+    return figure
+
+
+def describe_course(table: pd.DataFrame) -> str:
+    """Alt text of :func:`course`."""
+    light = table[(table["factor"] == "light") & (table["series"] == "probe, embedding")]
+    parts = []
+    for (mention, steps), rows in light.groupby(["mention", "steps"]):
+        along = ", ".join(f"{v:.0f} at {at}" for at, v in zip(rows["at"], rows["value"], strict=True))
+        parts.append(f"mention rate {mention:g}, {steps} steps in all: {along}")
+    return f"Accuracy of a probe for the small light, in percent, after so many training steps. {'; '.join(parts)}."
+
+
+def controls(table: pd.DataFrame) -> Figure:
+    """Words and probes for the small light, one line of dots for each encoder."""
+    rows = len(set(table["encoder"]))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.5 * rows), layout="constrained")
+    series = {name: SERIES_COLOURS[name] for name in ("words", "probe, embedding", "probe, backbone")}
+    _dots(ax, table, "encoder", series, {name: "\n".join(textwrap.wrap(name, 18)) for name in set(table["encoder"])})
+    ax.axvline(50, color=faint(), linestyle=":", linewidth=1.1)
+    ax.set(xlim=(min(42.0, float(table["low"].min()) - 2), 102), xlabel="right, % (dotted: chance)")
+    _headline(figure, "The small light, under the controls")
+    _key(figure, series, columns=3)
+    return figure
+
+
+def describe_controls(table: pd.DataFrame) -> str:
+    """Alt text of :func:`controls`."""
+    rows = table[table["series"] == "probe, embedding"]
+    parts = [f"{name} {value:.0f}" for name, value in zip(rows["encoder"], rows["value"], strict=True)]
+    return f"Accuracy of a probe on the embedding for the small light, in percent, chance 50: {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- photographs
+
+
+REPRESENTATIONS = {
+    "ImageNet features": PALETTE["blue"],
+    "pixels": PALETTE["orange"],
+    "grey pixels": PALETTE["grey"],
+}
+
+
+def photographs_alone(table: pd.DataFrame) -> Figure:
+    """Accuracy on test photographs against labels per class, by representation."""
+    probes = table[table["metric"] == "probe"]
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    place = _label_axis(ax, sorted(probes["labels"].unique()))
+    ends = {}
+    for name, colour in REPRESENTATIONS.items():
+        curve = probes[probes["representation"] == name]
+        curve = curve.assign(x=curve["labels"].map(place)).sort_values("x")
+        _band(ax, curve["x"].to_list(), curve, colour)
+        ends[name] = (float(curve["value"].iloc[-1]), colour)
+    ax.axhline(100 * REPORTED_ACCURACY, color=PALETTE["green"], linestyle="--", linewidth=1.1)
+    ends["hand-made"] = (100 * REPORTED_ACCURACY, PALETTE["green"])
+    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    ax.set(ylabel="right, %", ylim=(42, 103), xlim=(-0.3, len(place) - 0.9))
+    end_labels(ax, len(place) - 0.9, ends, gap=0.075)
+    _headline(figure, "Photographs of lights alone: red or green?")
+    return figure
+
+
+def describe_photographs_alone(table: pd.DataFrame) -> str:
+    """Alt text of :func:`photographs_alone`."""
+    parts = []
+    for name in REPRESENTATIONS:
+        rows = table[(table["representation"] == name) & (table["metric"] == "probe")].set_index("labels")["value"]
+        counts = sorted(count for count in rows.index if count)
+        along = ", ".join(f"{rows[count]:.0f} with {count}" for count in counts)
+        parts.append(f"{name}: {along}, {rows[0]:.1f} with all")
+    return (
+        f"Accuracy in percent on test photographs against labels per class. {'; '.join(parts)}. "
+        f"The package's own hand-made classifier reports {100 * REPORTED_ACCURACY:.2f}."
+    )
+
+
+def photographs_in_scenes(table: pd.DataFrame) -> Figure:
+    """Accuracy for photographed lights in scenes against labels per class; diamonds are words."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    place = _label_axis(ax, sorted(table.loc[table["metric"] == "probe", "labels"].unique()))
+    encoders = {name: ENCODERS[name] for name in (NEVER, ALWAYS, "trained on labels")}
+    for name, colour in encoders.items():
+        for depth, style in (("embedding", "-"), ("backbone", "--")):
+            chosen = (table["encoder"] == name) & (table["representation"] == depth) & (table["metric"] == "probe")
+            curve = table[chosen].assign(x=table["labels"].map(place)).sort_values("x")
+            _band(ax, curve["x"].to_list(), curve, colour, style)
+        words = table[(table["encoder"] == name) & (table["metric"] == "zero_shot")]
+        ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
+    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    names = [text.get_text() for text in ax.get_xticklabels()]
+    ax.set_xticks([-0.5, *range(len(place))], labels=["words", *names])
+    ax.set(ylabel="right, %", ylim=(38, 103), xlim=(-0.75, len(place) - 0.7))
+    _headline(figure, "Photographed lights in drawn scenes: red or green?")
+    _key(figure, encoders)
+    return figure
+
+
+def describe_photographs_in_scenes(table: pd.DataFrame) -> str:
+    """Alt text of :func:`photographs_in_scenes`."""
+    full = table[(table["metric"] == "probe") & (table["labels"] == 0) & (table["representation"] == "embedding")]
+    parts = [f"{name} {value:.0f}" for name, value in zip(full["encoder"], full["value"], strict=True)]
+    return (
+        "Accuracy in percent for photographed red and green lights in the place of the drawn one, against labels per "
+        f"class; solid lines read the embedding, dashed ones the backbone. With all labels, embedding: {'; '.join(parts)}."
+    )
