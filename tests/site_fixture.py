@@ -77,6 +77,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="520" height="260" viewBo
 <path d="M40 70C200 80 300 190 500 205" fill="none" stroke="#d9582b" stroke-width="3"/>
 <text x="360" y="50" fill="#3a8fd0" font-size="13">torus net</text>
 <text x="360" y="160" fill="#d9582b" font-size="13">perceptron</text>
+<g transform="translate(40 240) scale(0.085 -0.085)"><path d="M0 0H90V90"/></g>
 </svg>
 """
 

@@ -13,7 +13,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from clip_invariance.report.claims import CLAIMS_FILE, load_claims
 from clip_invariance.report.results import Value
-from clip_invariance.report.sphinx_ext import MARKS, MEANINGS, VERDICTS, cell, interval, number, point
+from clip_invariance.report.sphinx_ext import MARKS, MEANINGS, VERDICTS, cell, interval, number, point, readable_share
 from site_fixture import make_project, value_record
 
 
@@ -43,6 +43,12 @@ def test_a_tiny_value_does_not_read_as_zero() -> None:
 
 def test_zero_within_a_visible_interval_stays_decimal() -> None:
     assert point(value(0.0004, -2.0, 2.0)) == "0.0\u00a0points"
+
+
+def test_smallest_letters_decide_how_far_a_picture_may_shrink() -> None:
+    letters = '<g transform="translate(1 2) scale(0.09 -0.09)"/><g transform="translate(3 4) scale(0.075 -0.075)"/>'
+    assert readable_share(letters) * 7.5 * 96 / 72 == pytest.approx(9)
+    assert readable_share("<svg><image/></svg>") == 0
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def test_chapter_page(built: tuple[Path, list[str]]) -> None:
 def test_pictures_carry_their_size_and_wait_until_they_are_seen(built: tuple[Path, list[str]]) -> None:
     page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
     frames = page.select("figure.result-figure .result-picture")
-    assert [frame["style"] for frame in frames] == ["--width: 520; --height: 260"]
+    assert [frame["style"] for frame in frames] == ["--width: 520; --height: 260; --least: 413"]
     assert [img["loading"] for img in frames[0].select("img")] == ["lazy", "lazy"]
 
 

@@ -13,6 +13,7 @@ is a Sphinx warning, which the build turns into an error.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -378,6 +379,21 @@ def source_line(sidecar: Sidecar) -> box:
     return element("p", "result-source", "source: ", code, " with uncommitted changes" if sidecar.dirty else "")
 
 
+#: How matplotlib sets letters that are outlines: scaled down from a font of 100 points.
+OUTLINE = re.compile(r"scale\((0\.\d+) -0\.\d+\)")
+READABLE_PX = 9
+
+
+def readable_share(svg: str) -> float:
+    """The share of its size that a picture can be shown at with its smallest letters still 9 pixels high; 0 without letters.
+
+    >>> round(readable_share('<g transform="translate(35.6 184.8) scale(0.085 -0.085)">'), 2)
+    0.79
+    """
+    points = [float(scale) * 100 for scale in OUTLINE.findall(svg)]
+    return READABLE_PX / (min(points) * 96 / 72) if points else 0.0
+
+
 class ResultFigure(ResultDirective):
     """``{result-figure} 01/accuracy_by_place`` with the caption as its body."""
 
@@ -399,7 +415,9 @@ class ResultFigure(ResultDirective):
         ]
         # In a box of their own, because the theme hides a caption that is a sibling of the other mode's picture.
         # The style sheet needs the size to keep the place free, and the letters large enough on a phone.
-        size = f"--width: {sidecar.width_px}; --height: {sidecar.height_px}"
+        svg = (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.svg").read_text(encoding="utf-8")
+        least = math.ceil(min(readable_share(svg), 1) * sidecar.width_px)
+        size = f"--width: {sidecar.width_px}; --height: {sidecar.height_px}; --least: {least}"
         return [element("div", "result-picture", *pictures, style=size)]
 
 
