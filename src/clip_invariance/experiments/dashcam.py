@@ -89,7 +89,7 @@ def pixel_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 def course_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """What can be read at several moments of a training."""
-    names = ("mention", "light_size", "embed_dim", "images", "steps")
+    names = ("mention", "light_size", "embed_dim", "steps")
     arms = [arm for arm in ARMS[profile.name] if arm.course]
     return _with_encoder(measure_course, arms, names, _amounts(profile), profile, seeds, device)
 

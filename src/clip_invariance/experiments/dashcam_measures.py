@@ -315,14 +315,14 @@ def measure_course(
     mention: float,
     light_size: str,
     embed_dim: int,
-    images: int,
+    steps: int,
     fit: int,
     test: int,
     seed: int,
     device: str,
     encoder: pd.DataFrame,
 ) -> pd.DataFrame:
-    """What can be read at each moment of a training whose weights were kept.
+    """What can be read at each moment of a training whose weights were kept; ``steps`` is all of it.
 
     Returns:
         rows as :func:`read_scenes` with a column ``at``, the number of steps; metrics "probe" and "zero_shot".
@@ -345,5 +345,5 @@ def measure_course(
             found.append(
                 _row("zero_shot", "words", factor, zero_shot_accuracy(y["embedding"], classes, wanted[factor]))
             )
-        rows += [row | {"at": at} for row in found]
+        rows += [row | {"at": at, "steps": steps} for row in found]
     return pd.DataFrame(rows)
