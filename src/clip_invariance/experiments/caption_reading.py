@@ -43,11 +43,7 @@ UNSEEN = 10_000
 #: Captions that define the span of the texts, at most.
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
-SIMILAR = {
-    *("others at .03", "others at .3", "duplicates masked", "trifeature colour", "trifeature texture"),
-    *("object, vit", "object, augmented", "object, vit, augmented"),
-    *("object, background, vit", "object, background, augmented"),
-}
+SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
 #: Trainings that are followed along the way.
 FOLLOWED = ("object", "three times longer")
 
