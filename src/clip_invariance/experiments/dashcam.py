@@ -137,7 +137,8 @@ def of_arm(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
     for name in ("objective", "mention", "light_size", "embed_dim", "filler", "masked"):
         if name in table:
             chosen &= table[name] == getattr(arm, name)
-    return table[chosen]
+    rows: pd.DataFrame = table[chosen]
+    return rows
 
 
 def read(table: pd.DataFrame, arm: Arm, metric: str, depth: str, factor: str = "light", labels: int = 0) -> pd.Series:
@@ -455,10 +456,10 @@ def _pair_values(table: pd.DataFrame) -> list[NamedValue | None]:
             _mean(f"{claim}_dprime_untrained", found(UNTRAINED["small"], "d_prime", factor), "", PAIRS,
                   f"d' of {what} in the untrained encoder's embedding"),
         ]  # fmt: skip
-    crossing = (probe(table, arm, "pedestrian") for arm in (LABELS["small"], SILENT))
+    ceiling, crossing = (probe(table, arm, "pedestrian") for arm in (LABELS["small"], SILENT))
     return [
         *rows,
-        _gap("c27_gap_probe", *crossing, PAIRS,
+        _gap("c27_gap_probe", ceiling, crossing, PAIRS,
              "probe for somebody crossing: net trained with labels minus embedding, captions never mention it"),
         _mean("c26_dprime_large", found(LARGE, "d_prime", "light"), "", PAIRS,
               "d' of red and green of a light twice as wide, captions never mention it"),

@@ -94,7 +94,7 @@ def read_alone(
     parts = {split: chosen(split, PIXELS, most) for split in SPLITS}
     pixels = {split: part.images.float().flatten(1) / 255 for split, part in parts.items()}
     grey = {split: part.images.float().mean(1).flatten(1) / 255 for split, part in parts.items()}
-    learned = {split: _features(table) for split, table in (("train", train), ("test", test))}
+    learned: dict[Split, Tensor] = {"train": _features(train), "test": _features(test)}
     labels = {split: {"light": part.labels} for split, part in parts.items()}
     rows: list[Row] = []
     for name, x in (("ImageNet features", learned), ("pixels", pixels), ("grey pixels", grey)):
@@ -181,8 +181,10 @@ def read_pasted(
         rows as :func:`read_alone`; representation is "embedding", "backbone" or, for metric "zero_shot", "words".
     """
     model = encoders.trained(encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, device=device)
-    pictures, labels = {}, {}
-    for split, times in (("train", 1), ("test", copies)):
+    pictures: dict[Split, Tensor] = {}
+    labels: dict[Split, dict[str, Tensor]] = {}
+    for split in SPLITS:
+        times = copies if split == "test" else 1
         pictures[split], answers = pasted(split, times, most, light_size, seed, device)
         labels[split] = {"light": answers}
     rows: list[Row] = []

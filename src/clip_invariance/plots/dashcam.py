@@ -447,7 +447,7 @@ def describe_size_and_mention(table: pd.DataFrame) -> str:
 def course(table: pd.DataFrame) -> Figure:
     """Accuracy for the light during training, one panel for each encoder."""
     light = table[table["factor"] == "light"]
-    runs = list(light.groupby(["mention", "steps"], sort=True).groups)
+    runs = sorted(set(zip(light["mention"], light["steps"], strict=True)))
     figure, axes = plt.subplots(
         len(runs), 1, figsize=(WIDTH, 1.2 + 1.9 * len(runs)), sharey=True, squeeze=False, layout="constrained"
     )
