@@ -22,7 +22,7 @@ from clip_invariance.worlds.traffic_lights import NAMES, SPLITS, Photographs, Sp
 Row = dict[str, Any]
 
 #: Side of the photographs as pixels for a probe, as pictures to paste, and for the encoder that learned ImageNet.
-PIXELS, PASTED, ENCODED = 16, 32, 112
+PIXELS, PASTED, ENCODED = 16, 32, imagenet.SIZE
 #: The smallest light that the world draws: its glow does not reach out from behind a photograph.
 _HIDDEN = 0.4
 _PASTED = 400_000
