@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.bootstrap import bootstrap_mean
-from clip_invariance.measure.counterfactual import compare_pairs, d_prime
+from clip_invariance.measure.counterfactual import _direction, compare_pairs, d_prime
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -45,6 +45,19 @@ def test_discriminant_finds_a_small_change_among_large_variation() -> None:
     b = a + 1
     assert d_prime(a, b) == pytest.approx(2 / (100 + 0.25) ** 0.5, rel=0.1)
     assert 1.5 < d_prime(a, b, discriminant=True) <= 2.05
+
+
+def test_discriminant_of_more_columns_than_rows_is_the_same_direction() -> None:
+    """Columns of zeros change nothing, but for the mean variance that the ridge is a share of."""
+    a = normal(40, 8)
+    b = a + 0.5
+    for zeros in (0, 72):
+        wide_a, wide_b = (torch.cat([x, torch.zeros(40, zeros)], dim=1).double() for x in (a, b))
+        spread = torch.cat([wide_a - wide_a.mean(0), wide_b - wide_b.mean(0)])
+        covariance = spread.mT @ spread / 80
+        covariance += covariance.diagonal().mean() / 100 * torch.eye(8 + zeros)
+        expected = torch.linalg.solve(covariance, (wide_b - wide_a).mean(0))
+        torch.testing.assert_close(_direction(wide_a, wide_b, discriminant=True), expected)
 
 
 def test_identical_pairs_are_exactly_zero() -> None:

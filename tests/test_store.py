@@ -16,7 +16,7 @@ from clip_invariance.report import store as store_module
 from clip_invariance.report.store import Entry, Progress, Store, run_units, sources, unit_key
 from clip_invariance.units import Unit
 
-ENVIRONMENT = {"requirements.lock": "0", "torch": "1"}
+ENVIRONMENT = {"numpy": "0", "torch": "1"}
 
 
 class Notes(Progress):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -109,14 +110,19 @@ def _direction(a: Tensor, b: Tensor, discriminant: bool) -> Tensor:
     difference = (b - a).mean(0)
     if not discriminant:
         return difference
-    spread = torch.cat([a - a.mean(0), b - b.mean(0)])
-    covariance = spread.mT @ spread / len(spread)
-    ridge = covariance.diagonal().mean() / 100
-    if float(ridge) == 0:
+    spread = torch.cat([a - a.mean(0), b - b.mean(0)]) / (2 * len(a)) ** 0.5  # X with S = X'X
+    ridge = float(spread.square().sum(0).mean()) / 100
+    if ridge == 0:
         return difference
-    covariance.diagonal().add_(ridge)
-    direction: Tensor = torch.linalg.solve(covariance, difference)
-    return direction
+    rows, columns = spread.shape
+    if columns <= rows:
+        covariance = spread.mT @ spread
+        covariance.diagonal().add_(ridge)
+        return cast(Tensor, torch.linalg.solve(covariance, difference))
+    # Pixels: Woodbury's identity, (X'X + r I)^-1 m = (m - X' (X X' + r I)^-1 X m) / r, solves for rows, not columns.
+    gram = spread @ spread.mT
+    gram.diagonal().add_(ridge)
+    return cast(Tensor, (difference - spread.mT @ torch.linalg.solve(gram, spread @ difference)) / ridge)
 
 
 def _along(direction: Tensor, a: Tensor, b: Tensor) -> float:

@@ -109,7 +109,7 @@ class Chapter:
         (self.output / "run.json").unlink(missing_ok=True)  # incomplete until finish()
         self._parameters = {"profile": profile, "device": device, "seeds": seeds, "jobs": jobs}
         self._versions = provenance.versions()
-        self._environment = provenance.environment(self.project)
+        self._environment = provenance.environment()
         self._commit, self._dirty = provenance.commit(self.project)
         self._rules = rules_digest(load_claims(), chapter)
         self._started, self._clock = provenance.now(), time.perf_counter()

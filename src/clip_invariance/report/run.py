@@ -247,9 +247,7 @@ def _run_chapter(
 
 def _inputs(project: Path, options: Options, extra: Mapping[str, Any]) -> str:
     """Digest of all that executing a notebook depends on; while it stays the same, the last execution is kept."""
-    digest = hashlib.sha256(
-        repr((options, extra, provenance.environment(project), provenance.commit(project))).encode()
-    )
+    digest = hashlib.sha256(repr((options, extra, provenance.environment(), provenance.commit(project))).encode())
     for root, folders, files in os.walk(project):
         folders[:] = sorted(name for name in folders if name not in ("_build", "book", "figures") and name[0] != ".")
         for path in (Path(root, name) for name in sorted(files)):

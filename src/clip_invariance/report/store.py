@@ -1,9 +1,9 @@
 """Units of work, each run at most once.
 
 A finished unit lies at ``<root>/<key[:2]>/<key>/{table.parquet,meta.json}``. The key covers its parameters, the source
-of every module that its function's module imports from the package, the lock file and the installed versions, so that
-an edited module repeats exactly the units that depend on it. Whoever computes a unit stores it, atomically: a killed
-run loses the units in flight and nothing else.
+of every module that its function's module imports from the package, and the installed versions, so that an edited
+module repeats exactly the units that depend on it. Whoever computes a unit stores it, atomically: a killed run loses
+the units in flight and nothing else.
 """
 
 from __future__ import annotations
