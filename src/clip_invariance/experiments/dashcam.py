@@ -14,6 +14,7 @@ from clip_invariance.experiments.dashcam_arms import (
     CONTROLS,
     LABELS,
     LARGE,
+    PATIENT,
     SILENT,
     SOMETIMES,
     TALKATIVE,
@@ -371,6 +372,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
         "two views, no captions": VIEWS,
         "untrained": UNTRAINED["small"],
         "captions always mention it": TALKATIVE,
+        "the same, three times as long": PATIENT,
         "trained on labels": LABELS["small"],
     }
     parts = []
