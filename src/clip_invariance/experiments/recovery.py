@@ -46,9 +46,9 @@ BUDGETS = {"smoke": [8, 16], "quick": [32, 512], "standard": _CURVE, "full": _CU
 FEW = {"smoke": 8, "quick": 32, "standard": 32, "full": 32}
 MANY = {"smoke": 16, "quick": 512, "standard": 512, "full": 512}
 #: Labelled pictures -> gradient steps and batch of one tuning. Few pictures are learned by heart in few steps.
-TUNING = {8: (30, 32), 16: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (240, 64)}
+TUNING = {8: (30, 32), 16: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (160, 64)}
 #: Steps of going on with captions, and of pulling pairs together; pairs in a step; weight of the pull.
-CAPTION_STEPS, PAIR_STEPS, PAIRS = 60, 60, 64
+CAPTION_STEPS, PAIR_STEPS, PAIRS = 50, 50, 64
 PULL = 10.0
 #: Where between the original weights and the tuned ones models are tested.
 LINE = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -160,18 +160,17 @@ def tunings(profile: Profile) -> list[Tuning]:
     """What a profile tunes."""
     few, many, budgets = FEW[profile.name], MANY[profile.name], BUDGETS[profile.name]
     frozen: tuple[Method, ...] = ("projection", "lora", "full")
-    weights: tuple[Method, ...] = ("lora", "full")
     if profile.name in ("smoke", "quick"):
         return [
             *(Tuning(SILENT_, method, "light", n) for method in frozen for n in (few, many)),
-            *(Tuning(SILENT_, method, "pedestrian", many) for method in weights),
-            *(Tuning(UNTRAINED_, "scratch", task, many) for task in LOST),
+            Tuning(SILENT_, "lora", "pedestrian", many),
+            Tuning(UNTRAINED_, "scratch", "light", many),
             *(Tuning(SILENT_, "full", task, many) for task in ("time", ALL)),
         ]
     return [
         *(Tuning(SILENT_, method, task, n) for task in LOST for method in frozen for n in budgets),
         *(Tuning(UNTRAINED_, "scratch", task, n) for task in LOST for n in budgets),
-        *(Tuning(TALKATIVE_, "lora", task, n) for task in LOST for n in (few, many)),
+        *(Tuning(TALKATIVE_, "lora", "light", n) for n in (few, many)),
         *(Tuning(SILENT_, "full", task, many) for task in (*CAPTIONED, *OTHERS, ALL)),
     ]
 
@@ -182,11 +181,15 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     for seed in range(seeds):
         for tuning in tunings(profile):
             steps, batch = TUNING[tuning.labels]
-            on_line = tuning.method in ("lora", "full") and tuning.labels == MANY[profile.name] and tuning.task in LOST
+            many = tuning.labels == MANY[profile.name]
+            on_line = many and tuning in [
+                Tuning(SILENT_, method, "light", tuning.labels) for method in ("lora", "full")
+            ]
             params = tuning._asdict() | {
                 "steps": _steps(profile, steps),
                 "batch": batch,
-                "shares": LINE if on_line and tuning.origin == SILENT_ else [1.0],
+                "shares": LINE if on_line else [1.0],
+                "probed": tuning.method == "full" and many,
                 "words": tuning.origin not in WORDLESS,
                 **_shared(profile, seed, device),
             }
@@ -195,10 +198,9 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Going on with rewritten captions, and the control whose captions stay as they were."""
-    many = MANY[profile.name]
+    """Going on with rewritten captions, and (not in quick runs) the control whose captions stay as they were."""
     more = [n for n in BUDGETS[profile.name] if n > FEW[profile.name]]
-    runs = [(1.0, n) for n in more] + [(0.0, many)]
+    runs = [(1.0, n) for n in more] + [(0.0, MANY[profile.name])] * (profile.name != "quick")
     return [
         Unit(
             recaption,
@@ -216,7 +218,7 @@ def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def pair_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Pulling pairs together that differ in the time of day, and the control without the pull."""
+    """Pulling pairs together that differ in the time of day, and (not in quick runs) the control without the pull."""
     return [
         Unit(
             pull_together,
@@ -230,7 +232,7 @@ def pair_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
             _needs(SILENT_, profile, seed, device),
         )
         for seed in range(seeds)
-        for pull in (0.0, PULL)
+        for pull in ((PULL,) if profile.name == "quick" else (0.0, PULL))
     ]
 
 
@@ -426,7 +428,8 @@ def moved_table(found: Measured) -> pd.DataFrame:
     for measure, (metric, factors) in _MEASURES.items():
         for name, table in series.items():
             samples = percent(table, factors, metric=metric, depth="embedding", shown=USUAL)
-            parts.append({"measure": measure, "series": name, **_interval(samples)})
+            if len(samples):
+                parts.append({"measure": measure, "series": name, **_interval(samples)})
     return pd.DataFrame(parts)
 
 
@@ -463,7 +466,6 @@ def kept_table(found: Measured) -> pd.DataFrame:
 
 def encoders_by_task(found: Measured) -> dict[str, dict[str, pd.Series]]:
     """Encoder -> task -> accuracy of a probe on its frozen embedding: trained ones, and ones tuned for a task or all."""
-    _, many = few_and_many(found)
     result = {
         name: {
             task: percent(found.reads, task, metric="probe", depth="embedding", origin=name) for task in tasks_of(found)
@@ -471,7 +473,7 @@ def encoders_by_task(found: Measured) -> dict[str, dict[str, pd.Series]]:
         for name in dict.fromkeys(found.reads["origin"])
         if name != UNTRAINED_
     }
-    full = found.tuned[(found.tuned["method"] == "full") & (found.tuned["labels"] == many)]
+    full = found.tuned[(found.tuned["method"] == "full") & (found.tuned["metric"] == "probe")]
     for purpose in dict.fromkeys(full["task"]):
         rows = full[full["task"] == purpose]
         name = "tuned for all at once" if purpose == ALL else f"tuned for {SHORT[purpose]}"
@@ -690,7 +692,7 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
     _, many = few_and_many(found)
     before = found.reads[found.reads["origin"] == SILENT_]
     again = found.captions[found.captions["labels"] == many]
-    after, control = again[again["mention"] == 1], again[again["mention"] == 0]
+    told, control = again[again["mention"] == 1], again[again["mention"] == 0]
     pulled, loose = found.pairs[found.pairs["pull"] > 0], found.pairs[found.pairs["pull"] == 0]
 
     def probe(table: pd.DataFrame, factors: str | Sequence[str]) -> pd.Series:
@@ -700,18 +702,19 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
         return percent(table, factor, metric="zero_shot", shown=USUAL)
 
     def left(table: pd.DataFrame) -> pd.Series:
-        return 100 * (probe(table, "time") - CHANCE["time"]) / (probe(before, "time") - CHANCE["time"])
+        after = probe(table, "time")
+        return 100 * (after - CHANCE["time"]) / (probe(before, "time").reindex(after.index) - CHANCE["time"])
 
     return [
-        _gap("c33_gain", probe(after, "light"), probe(before, "light"), MOVED,
+        _gap("c33_gain", probe(told, "light"), probe(before, "light"), MOVED,
              "probe for the small light on the embedding: after 512 captions that mention it minus before"),
-        _gap("c33_cost", captioned(before), captioned(after), MOVED,
+        _gap("c33_cost", captioned(before), captioned(told), MOVED,
              "words on the car's colour and body: before minus after those captions"),
-        _gap("c33_gain_pedestrian", probe(after, "pedestrian"), probe(before, "pedestrian"), MOVED,
+        _gap("c33_gain_pedestrian", probe(told, "pedestrian"), probe(before, "pedestrian"), MOVED,
              "the same gain for somebody crossing"),
-        _mean("c33_words", words(after, "light"), MOVED, "words on the small light after those captions"),
-        _mean("c33_words_pedestrian", words(after, "pedestrian"), MOVED, "words on somebody crossing after them"),
-        _gap("c33_cost_others", probe(before, OTHERS), probe(after, OTHERS), MOVED,
+        _mean("c33_words", words(told, "light"), MOVED, "words on the small light after those captions"),
+        _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED, "words on somebody crossing after them"),
+        _gap("c33_cost_others", probe(before, OTHERS), probe(told, OTHERS), MOVED,
              "probe for weather, time, place and distance: before minus after those captions"),
         _gap("c33_control", probe(control, "light"), probe(before, "light"), MOVED,
              "probe for the small light: as many further steps with captions as before, minus before"),

@@ -40,7 +40,7 @@ def pool(n: int, seed: int, device: str) -> Pictures:
 
 
 @lru_cache(maxsize=1)
-def tests(n: int, seed: int, device: str) -> dict[str, Pictures]:
+def exams(n: int, seed: int, device: str) -> dict[str, Pictures]:
     """Name in TESTS -> n pictures; the four show the same scenes but for what the name says."""
     shown = scenes(n, seed + _TEST, "small")
     nuisances = shown.nuisances

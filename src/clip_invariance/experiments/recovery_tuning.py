@@ -24,13 +24,14 @@ from clip_invariance.experiments.dashcam_training import BATCH, RATE, SIZE, TOWE
 from clip_invariance.experiments.recovery_pictures import (
     CAPTIONED,
     LOST,
+    TESTS,
     USUAL,
     at_another_time,
     budget,
+    exams,
     pool,
     pool_scenes,
     subset,
-    tests,
 )
 from clip_invariance.measure.decodability import fit_probes, probe_factors
 from clip_invariance.measure.stages import linear_heads, stages
@@ -48,9 +49,9 @@ Row = dict[str, Any]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 #: Peak learning rates that validation chooses from; not tuning at all is a further choice.
 RATES: dict[Method, tuple[float, ...]] = {
-    "projection": (3e-3, 3e-2),
-    "lora": (2e-3, 8e-3),
-    "full": (1e-3, 4e-3),
+    "projection": (3e-3, 1e-2),
+    "lora": (4e-3, 1.6e-2),
+    "full": (2e-3, 8e-3),
     "scratch": (2e-3, 6e-3),
 }
 #: The same for going on with captions, as shares of the rate that the encoder was trained with.
@@ -103,7 +104,7 @@ def read(
         metrics "probe" (embedding and backbone) and "zero_shot"; the latter for what captions name in every test.
     """
     model = _restored(encoder, seed, device)
-    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), tests(test, seed, device), seed))
+    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), exams(test, seed, device), seed))
 
 
 def _read(
@@ -118,9 +119,10 @@ def _read(
         yield from (_row("probe", factor, value, depth=name) for factor, value in found.items())
     if words:
         classes = _classes(model, ASKED)
-        yield from _ask_in_words(model, {USUAL: usual}, classes)
-        shifted = {name: pictures for name, pictures in asked.items() if name != USUAL}
-        yield from _ask_in_words(model, shifted, {factor: classes[factor] for factor in (*CAPTIONED, *LOST)})
+        everywhere = {factor: classes[factor] for factor in (*CAPTIONED, *LOST)}
+        for name, pictures in asked.items():
+            seen = clip.embed(model, pictures.images)
+            yield from _ask_in_words(seen, pictures, classes if name == USUAL else everywhere, name)
 
 
 def _classes(model: CLIP, factors: Sequence[str] | Mapping[str, Any]) -> dict[str, Tensor]:
@@ -135,13 +137,12 @@ def _classes(model: CLIP, factors: Sequence[str] | Mapping[str, Any]) -> dict[st
 
 
 def _ask_in_words(
-    model: CLIP, asked: Mapping[str, Pictures], classes: Mapping[str, Tensor], share: float = 1.0
+    seen: Tensor, pictures: Pictures, classes: Mapping[str, Tensor], shown: str = USUAL, share: float = 1.0
 ) -> Iterator[Row]:
-    for name, pictures in asked.items():
-        seen = clip.embed(model, pictures.images)
-        for factor, weights in classes.items():
-            right = zero_shot_accuracy(seen, weights, pictures.labels[factor])
-            yield _row("zero_shot", factor, right, shown=name, share=share)
+    """Zero-shot accuracy from the embeddings of pictures."""
+    for factor, weights in classes.items():
+        right = zero_shot_accuracy(seen, weights, pictures.labels[factor])
+        yield _row("zero_shot", factor, right, shown=shown, share=share)
 
 
 def probe_by_labels(
@@ -165,7 +166,7 @@ def probe_by_labels(
         metric "frozen" by depth, labels and test.
     """
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), tests(test, seed, device)
+    known, asked = pool(pictures, seed, device), exams(test, seed, device)
     x = stages(model, known.images)
     z = {name: stages(model, part.images) for name, part in asked.items()}
     rows = []
@@ -193,6 +194,7 @@ def tune(
     steps: int,
     batch: int,
     shares: Sequence[float],
+    probed: bool,
     words: bool,
     pictures: int,
     test: int,
@@ -212,29 +214,31 @@ def tune(
         labels: labelled pictures in all.
         steps, batch: of each tuning.
         shares: how far to go from the original weights (0) to the tuned ones (1): interpolated models are tested too.
+        probed: whether to ask probes, fitted with all labels of the pool, what the tuned embedding holds of everything.
 
     Returns:
-        metrics "tuned" (head; by test and share), "zero_shot" (what captions name; by test and share), "probe" (everything,
-        on the tuned embedding, with all labels of the pool), "rate" (chosen; 0 for none), "trained" (share of weights).
+        metrics "tuned" (head) and "zero_shot" (what captions name), both by test and share, the latter and shifted tests
+        for tasks of LOST only; "probe"; "rate" (chosen; 0 for none); "trained" (share of weights).
     """
     tasks = _tasks(task)
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), tests(test, seed, device)
+    known, asked = pool(pictures, seed, device), exams(test, seed, device)
     fitted, held = (subset(known, which) for which in budget(known.labels, tasks, labels, seed))
     rate, tuned, heads = _chosen(model, fitted, held, tasks, method, steps, batch, seed)
 
     start = _probe_heads(model, fitted, tasks, seed)
-    classes = _classes(model, CAPTIONED) if words else {}
-    rows = []
+    lost = task in LOST
+    classes = _classes(model, CAPTIONED) if words and lost else {}
+    rows: list[Row] = []
     for share in shares:
-        between = _between(model, tuned, share)
-        layers = tuning.interpolate(start, heads, share)
-        for name, part in asked.items():
-            scores = _scores(between, layers, part)
-            right = {f: float((scores[f].argmax(1) == part.labels[f]).float().mean()) for f in tasks}
-            rows += [_row("tuned", f, value, shown=name, share=share) for f, value in right.items()]
-        rows += _ask_in_words(between, asked, classes, share)
-    rows += _read(tuned, False, known, asked, seed, ["embedding"])
+        between, layers = _between(model, tuned, share), tuning.interpolate(start, heads, share)
+        for name in TESTS if lost else (USUAL,):
+            seen = clip.embed(between, asked[name].images)
+            right = _right(layers, seen, asked[name], tasks)
+            rows += [_row("tuned", factor, value, shown=name, share=share) for factor, value in right.items()]
+            rows += _ask_in_words(seen, asked[name], classes, name, share)
+    if probed:
+        rows += _read(tuned, False, known, asked, seed, ["embedding"])
     rows.append(_row("rate", task, rate))
     rows.append(_row("trained", task, tuning.trainable_share(model, method)))
     return pd.DataFrame(rows).assign(labels=labels)
@@ -260,17 +264,22 @@ def _chosen(
 
     def quality(candidate: tuple[float, CLIP, nn.ModuleDict]) -> tuple[float, float]:
         _, encoder, heads = candidate
-        scores = _scores(encoder, heads, held)
-        right = sum(float((scores[t].argmax(1) == held.labels[t]).float().mean()) for t in tasks)
-        return right, -sum(float(F.cross_entropy(scores[t], held.labels[t])) for t in tasks)
+        seen = clip.embed(encoder, held.images)
+        loss = sum(float(F.cross_entropy(_logits(heads, seen)[task], held.labels[task])) for task in tasks)
+        return sum(_right(heads, seen, held, tasks).values()), -loss
 
     return max(tried, key=quality)
 
 
 @torch.inference_mode()
-def _scores(model: CLIP, heads: nn.Module, pictures: Pictures) -> dict[str, Tensor]:
-    seen = clip.embed(model, pictures.images)
+def _logits(heads: nn.Module, seen: Tensor) -> dict[str, Tensor]:
     return {factor: head(seen) for factor, head in heads.named_children()}
+
+
+def _right(heads: nn.Module, seen: Tensor, pictures: Pictures, tasks: Sequence[str]) -> dict[str, float]:
+    """Accuracy of each head."""
+    scores = _logits(heads, seen)
+    return {task: float((scores[task].argmax(1) == pictures.labels[task]).float().mean()) for task in tasks}
 
 
 def _between(model: CLIP, tuned: CLIP, share: float) -> CLIP:
@@ -307,7 +316,7 @@ def recaption(
     Returns:
         see :func:`read`, and metric "rate".
     """
-    known, asked = pool(pictures, seed, device), tests(test, seed, device)
+    known, asked = pool(pictures, seed, device), exams(test, seed, device)
     fitted, held = budget(known.labels, ("light",), labels, seed)
     images = known.images[fitted]
     captions = captions_of(pool_scenes(pictures, seed)[fitted], mention, False, seed)
@@ -319,8 +328,8 @@ def recaption(
         tried.append((rate, contrastive.fit(model, images, captions, steps=steps, batch=batch, rate=rate, seed=seed)))
 
     def quality(candidate: tuple[float, CLIP]) -> float:
-        rows = _ask_in_words(candidate[1], {USUAL: subset(known, held)}, _classes(candidate[1], said))
-        return float(sum(row["value"] for row in rows))
+        seen, part = clip.embed(candidate[1], known.images[held]), subset(known, held)
+        return float(sum(row["value"] for row in _ask_in_words(seen, part, _classes(candidate[1], said))))
 
     rate, best = max(tried, key=quality)
     rows = [*_read(best, True, known, asked, seed, ["embedding"]), _row("rate", "captions", rate)]
@@ -357,7 +366,7 @@ def pull_together(
     tuned = tuning.fit_pairs(
         model, one, other, captions, pull=pull, steps=steps, batch=batch, rate=PAIR_RATE, seed=seed
     )
-    rows = _read(tuned, True, pool(pictures, seed, device), tests(test, seed, device), seed, ["embedding"])
+    rows = _read(tuned, True, pool(pictures, seed, device), exams(test, seed, device), seed, ["embedding"])
     return pd.DataFrame(rows).assign(labels=labels)
 
 
@@ -377,10 +386,10 @@ def map_words(
         metrics "zero_shot" (no labels), "mapped" and "frozen" (a probe on the embedding, the same labels) by labels.
     """
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), tests(test, seed, device)[USUAL]
+    known, asked = pool(pictures, seed, device), exams(test, seed, device)[USUAL]
     classes, x, z = _classes(model, ASKED), clip.embed(model, known.images), clip.embed(model, asked.images)
     scale = model.logit_scale.exp().item()
-    rows = list(_ask_in_words(model, {USUAL: asked}, classes))
+    rows = list(_ask_in_words(z, asked, classes))
     for n in budgets:
         chosen = torch.cat(budget(known.labels, tuple(ASKED), n, seed))
         answers = {factor: values[chosen] for factor, values in known.labels.items()}
