@@ -49,6 +49,8 @@ from clip_invariance.units import Unit
 
 SMOKE = PROFILES["smoke"]
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
@@ -162,13 +164,14 @@ def test_pairs_that_are_pulled_come_together_and_others_stay_apart(model: CLIP, 
     one, other = images[::2], images[1::2]
     captions = Captions(("a car", "a van"), torch.arange(24) % 2)
 
-    def cosine(encoder: CLIP) -> float:
-        return float((clip.embed(encoder, one) * clip.embed(encoder, other)).sum(1).mean())
+    def apart(encoder: CLIP) -> float:
+        """One minus the mean cosine of a pair."""
+        return 1 - float((clip.embed(encoder, one) * clip.embed(encoder, other)).sum(1).mean())
 
     options = {"steps": 15, "batch": 24, "rate": 2e-3, "seed": 0}
     pulled = tuning.fit_pairs(model, one, other, captions, pull=10.0, **options)
     loose = tuning.fit_pairs(model, one, other, captions, pull=0.0, **options)
-    assert cosine(pulled) > cosine(loose) + 0.01
+    assert apart(pulled) < 0.3 * apart(loose)
 
 
 def test_with_no_weight_on_the_views_training_is_clips_own(images: torch.Tensor) -> None:
@@ -249,7 +252,7 @@ def test_a_linear_map_that_costs_too_much_does_nothing() -> None:
 # ---------------------------------------------------------------- pictures and labels
 
 
-@pytest.mark.parametrize("n", [8, 32, 511])
+@pytest.mark.parametrize("n", [8, 32, 301])
 @pytest.mark.parametrize("tasks", [("light",), ("car_colour",), tuple(ASKED)])
 def test_a_budget_is_all_that_a_method_sees(n: int, tasks: tuple[str, ...]) -> None:
     """Pictures to fit on and to choose settings on are together exactly as many as were paid for."""

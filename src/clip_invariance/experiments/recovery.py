@@ -9,6 +9,7 @@ import pandas as pd
 
 from clip_invariance.errors import UsageError
 from clip_invariance.experiments import recovery_training
+from clip_invariance.experiments.dashcam_arms import ARMS as TRAINED
 from clip_invariance.experiments.dashcam_arms import (
     CONTROLS,
     IMAGES,
@@ -71,13 +72,8 @@ ARMS: dict[str, Arm] = {
     LONGER_: CONTROLS["three times as long"],
 }
 WORDLESS = (UNTRAINED_, LABELS_, VIEWS_)
-_READ = (SILENT_, TALKATIVE_, UNTRAINED_, LABELS_)
-READ = {
-    "smoke": _READ,
-    "quick": _READ,
-    "standard": (*_READ, VIEWS_, LONGER_, BESIDE_, FIFTH_, EVERYTHING_),
-    "full": (*_READ, VIEWS_, LONGER_, BESIDE_, FIFTH_, EVERYTHING_),
-}
+#: Trained for this chapter, in standard and full runs.
+OWN = (BESIDE_, FIFTH_, EVERYTHING_)
 
 # Names of the figures, for the values that they show.
 CURVES, DEPTHS, LINES, MOVED = "labels_needed", "depths", "price", "invariances"
@@ -113,6 +109,12 @@ def encoder_unit(name: str, profile: str, seed: int, device: str) -> Unit:
     raise UsageError(f"unknown encoder {name!r}: choose one of {', '.join((*ARMS, BESIDE_, *REWRITTEN))}")
 
 
+def encoders_of(profile: Profile) -> list[str]:
+    """The encoders that a profile reads: those of :data:`ARMS` that chapter 4 trains in it, and this chapter's own."""
+    known = [name for name, arm in ARMS.items() if arm in TRAINED[profile.name]]
+    return known if profile.name in ("smoke", "quick") else [*known, *OWN]
+
+
 def _needs(name: str, profile: Profile, seed: int, device: str) -> dict[str, Unit]:
     return {"encoder": encoder_unit(name, profile.name, seed, device)}
 
@@ -134,7 +136,7 @@ def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
             _needs(name, profile, seed, device),
         )
         for seed in range(seeds)
-        for name in READ[profile.name]
+        for name in encoders_of(profile)
     ]
 
 
