@@ -28,6 +28,7 @@ NEEDED_BY = {
     "pygments": 'class="highlight',
     "copybutton": 'class="highlight',
     "clipboard": 'class="highlight',
+    "explore": 'class="explore',
 }
 
 
