@@ -110,6 +110,23 @@ def build(source: Source = "published") -> None:
 
 
 @app.command()
+def pdf(source: Source = "published") -> None:
+    """Print the pages as one PDF with a table of contents, and link to it from the site.
+
+    Needs Chromium or Chrome (on Debian and Ubuntu: apt-get install chromium), or its place in $CHROMIUM.
+
+    \b
+    clip-invariance pdf                published results
+    clip-invariance pdf --from quick   your run at profile quick, laid over the published results
+    """
+    from clip_invariance.report.pdf import build_pdf
+    from clip_invariance.report.results import find_project
+
+    print(build_pdf(find_project(), source))
+    _build(source)
+
+
+@app.command()
 def report(
     chapters: Chapters = None,
     profile: Profile = None,
