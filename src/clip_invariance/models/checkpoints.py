@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -186,31 +186,39 @@ def find(model: str, pretrained: str = "") -> Checkpoint:
         return _in_folder(model) if model.startswith(LOCAL) else _in_repository(model)
     name = model.replace("/", "-")
     if name not in open_clip.list_models():
-        raise UsageError(f"unknown model {model!r}{_near(name, open_clip.list_models())} (open_clip.list_models())")
+        raise UsageError(
+            f"unknown model {model!r}{_near(name, open_clip.list_models())} All names: open_clip.list_models()"
+        )
     if not pretrained:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        tags = _some(open_clip.list_pretrained_tags_by_model(name))
         raise UsageError(f"--pretrained: name a file of weights for {name}, or one of its tags: {tags}")
     if settings := open_clip.get_pretrained_cfg(name, pretrained):
         return _tagged(name, pretrained, settings)
     return _in_file(name, Path(pretrained))
 
 
+def _some(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most]) or 'none'}{more}"
+
+
 def _near(name: str, known: Sequence[str]) -> str:
     lower = {candidate.lower(): candidate for candidate in known}
     near = [lower[match] for match in get_close_matches(name.lower(), lower, n=4, cutoff=0.6)]
-    return f": did you mean {' or '.join(near)}?" if near else ""
+    return f": did you mean {' or '.join(near)}?" if near else "."
 
 
 def _tagged(name: str, tag: str, settings: Mapping[str, Any]) -> Checkpoint:
     source = settings.get("hf_hub", "").rstrip("/") or settings.get("url", "")
-    try:
-        with _quick_if_offline(), _quiet():
+    with _quick_if_offline() as offline, _quiet():
+        try:
             weights = Path(download_pretrained(dict(settings)))
-    except Exception as error:  # of sockets, of the hub's client, of checksums
-        raise UsageError(
-            f"could not fetch the weights {tag!r} of {name}, from {source} ({_first_line(error)}): download "
-            f"them where there is a network, and pass the file: --model {_quick_name(name, settings)} --pretrained FILE"
-        ) from None
+        except Exception as error:  # of sockets, of the hub's client, of checksums
+            raise UsageError(
+                f"could not fetch the weights {tag!r} of {name} from {source} ({_reason(error, offline)}): where there "
+                "is a network, download open_clip_model.safetensors or whatever it is called there, and pass that file: "
+                f"--model {_quick_name(name, settings)} --pretrained FILE"
+            ) from None
     return Checkpoint(name, tag, (weights,), weights, _options(settings))
 
 
@@ -222,13 +230,10 @@ def _quick_name(name: str, settings: Mapping[str, Any]) -> str:
 
 def _in_file(name: str, path: Path) -> Checkpoint:
     tags = open_clip.list_pretrained_tags_by_model(name)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: pass the file of weights in it, or --model {LOCAL}{path}")
     if not path.is_file():
-        what = f"{path} is a folder: pass the file of weights in it, or --model {LOCAL}{path}"
-        raise UsageError(
-            what
-            if path.is_dir()
-            else f"no file {path}, and no tag of {name}{_near(str(path), tags)}; its tags: {', '.join(tags) or 'none'}"
-        )
+        raise UsageError(f"no file {path}, and no tag of {name}{_near(str(path), tags)} Its tags: {_some(tags)}")
     if path.suffix not in _WEIGHTS:
         raise UsageError(f"{path}: expected a file of weights that ends in {', '.join(_WEIGHTS)}")
     settings = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
@@ -257,14 +262,14 @@ def _in_folder(model: str) -> Checkpoint:
 
 def _in_repository(model: str) -> Checkpoint:
     repository = model.removeprefix(HUB)
-    try:
-        with _quick_if_offline(), _quiet():
+    with _quick_if_offline() as offline, _quiet():
+        try:
             found = [Path(download_pretrained_from_hf(repository, filename=name)) for name in (_CONFIG, None)]
-    except Exception as error:  # of sockets, of the hub's client
-        raise UsageError(
-            f"could not fetch {model} ({_first_line(error)}): download its files into a folder where there is a "
-            f"network, and pass --model {LOCAL}FOLDER"
-        ) from None
+        except Exception as error:  # of sockets, of the hub's client
+            raise UsageError(
+                f"could not fetch {model} ({_reason(error, offline)}): where there is a network, download its files "
+                f"into a folder, and pass that: --model {LOCAL}FOLDER"
+            ) from None
     return Checkpoint(model, "", tuple(found))
 
 
@@ -273,9 +278,17 @@ def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"force_preprocess_cfg": preprocessing, "force_quick_gelu": bool(settings.get("quick_gelu"))}
 
 
+def _reason(error: Exception, offline: bool) -> str:
+    return "no network here, and nothing in the cache" if offline else _first_line(error)
+
+
 @contextmanager
-def _quick_if_offline() -> Iterator[None]:
-    """Without a network, ask the hub's client for its cache only: it would try again for most of a minute."""
+def _quick_if_offline() -> Iterator[bool]:
+    """Without a network, ask the hub's client for its cache only: it would try again for most of a minute.
+
+    Yields:
+        whether there is no network.
+    """
     before = constants.HF_HUB_OFFLINE
     if not before:
         try:
@@ -283,7 +296,7 @@ def _quick_if_offline() -> Iterator[None]:
         except Exception:  # whatever the transport raises: the download itself will say so
             constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        yield constants.HF_HUB_OFFLINE
     finally:
         constants.HF_HUB_OFFLINE = before
 
@@ -324,26 +337,31 @@ def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder
 
 
 def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
-    with _quick_if_needed(checkpoint), _quiet():
+    fetches = checkpoint.model.startswith(HUB) or _has_words_elsewhere(checkpoint.model)
+    with _quick_if_offline() if fetches else nullcontext(False) as offline, _quiet():
+        try:
+            tokenizer = open_clip.get_tokenizer(checkpoint.model)
+        except Exception as error:  # of sockets, of the hub's client, of damaged vocabularies
+            raise UsageError(
+                f"could not get the tokenizer of {checkpoint.model} ({_reason(error, offline)}): where there is a "
+                f"network, download its repository into a folder, and pass that: --model {LOCAL}FOLDER"
+            ) from None
         model = open_clip.create_model(checkpoint.model, **checkpoint.options, **options)
-        tokenizer = open_clip.get_tokenizer(checkpoint.model)
     return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
 
 
-@contextmanager
-def _quick_if_needed(checkpoint: Checkpoint) -> Iterator[None]:
-    """Some models' tokenizers lie on the hub, whatever the weights' own place is."""
-    text = (open_clip.get_model_config(checkpoint.model) or {}).get("text_cfg", {})
-    if checkpoint.model.startswith(HUB) or "hf_tokenizer_name" in text or "siglip" in checkpoint.model.lower():
-        with _quick_if_offline():
-            yield
-    else:
-        yield
+def _has_words_elsewhere(model: str) -> bool:
+    """Some models' tokenizers lie on the hub, wherever their weights are."""
+    if model.startswith(LOCAL):
+        return False
+    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    return "hf_tokenizer_name" in text or "siglip" in model.lower()
 
 
 def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
-    where = checkpoint.weights or checkpoint.model
-    text = str(error)
+    if isinstance(error, UsageError):
+        return str(error)
+    where, text = checkpoint.weights or checkpoint.model, str(error)
     if "loading state_dict" in text:
         return f"{where} does not match the model {checkpoint.model}: {_mismatch(text)}"
     if "TorchScript" in text:
@@ -351,13 +369,14 @@ def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
             f"{where} is a TorchScript archive, a program with weights, and is not run: pass the same weights as "
             "a .safetensors file"
         )
-    if "weights_only" in text or "Weights only" in text:
+    if "Unsupported global" in text or "Unsupported class" in text:
         return (
             f"{where} holds more than weights and is not opened: save the model's state_dict() alone, or .safetensors"
         )
-    if isinstance(error, UsageError):
-        return text
-    return f"{where} cannot be loaded as {checkpoint.model}: {type(error).__name__}: {_first_line(error)}"
+    return (
+        f"{where} is damaged or not for the model {checkpoint.model}: "
+        f"{type(error).__name__}: {_first_line(error).partition(' Please file an issue')[0]}"
+    )
 
 
 def _mismatch(text: str) -> str:

@@ -224,13 +224,21 @@ def decisions(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> tuple[li
     return ["red lights run, %", *readers], rows
 
 
+#: Columns that a terminal of 80 characters has no room for.
+_ON_THE_PAGE_ONLY = ("neighbours", "untrained, backbone", "probe, untrained, backbone")
+
+
 def summary(table: pd.DataFrame) -> list[tuple[list[str], list[list[str]]]]:
-    """Header and rows of the tables that fit a terminal."""
-    return [
+    """Header and rows of the tables for a terminal."""
+    made = []
+    for header, rows in (
         accuracies(table, plus_minus),
         changes(table, "d_prime", "d' of matched pairs", plus_minus),
         decisions(table, plus_minus),
-    ]
+    ):
+        kept = [column for column, name in enumerate(header) if name not in _ON_THE_PAGE_ONLY]
+        made.append(([header[column] for column in kept], [[row[column] for column in kept] for row in rows]))
+    return made
 
 
 def _few_labels(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> tuple[list[str], list[list[str]]]:
