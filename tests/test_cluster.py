@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import importlib
 import os
 import signal
@@ -220,6 +221,33 @@ def test_killed_worker_costs_its_unit_in_flight_and_the_run_ends_complete(
     counts = collections.Counter(seed for seed, _ in started(log))
     assert counts == {str(seed): 1 for seed in range(6)} | {killed[0][0]: 2}
     assert not list(store.root.rglob(".seen-*"))
+
+
+def test_result_lost_with_its_worker_is_not_computed_again(work: Any, store: Store, log: Path) -> None:
+    """Dask hands out again what a dead worker had done but not delivered. The result is in the store, though."""
+    unit = Unit(work.work, {"seed": 0, "log": str(log)})
+    job = store_module._job(unit, {}, {})
+    assert store_module._compute(job, store, None) == store_module._compute(job, store, None) == job.key
+    assert [seed for seed, _ in started(log)] == ["0"]
+
+
+def test_stopping_units_is_not_held_against_those_behind_them(work: Any, cluster: Cluster, log: Path) -> None:
+    """Dask gives up a task on whose workers too much ended, even if it had only waited there."""
+    cluster.client.wait_for_workers(2, timeout=120)
+    before, expected = cluster.processes(), cluster_module._expected()
+    calls = [functools.partial(work.work, seed, str(log), seconds=60.0) for seed in range(2)]
+    stopped = [cluster.client.submit(cluster_module._call, call, expected, log.parent) for call in calls]
+    wait_for(lambda: len(started(log)) == 2)
+    behind = [cluster.client.submit(abs, -number) for number in range(4)]
+    wait_for(lambda: cluster.tasks() == 6)
+    cluster.client.cancel(stopped)
+    assert cluster.client.gather(behind) == [0, 1, 2, 3]
+    assert not before & cluster.processes()
+    blame = cluster.client.run_on_scheduler(
+        lambda dask_scheduler: [t.suspicious for t in dask_scheduler.tasks.values()]
+    )
+    assert blame == [0, 0, 0, 0]
+    cluster.client.wait_for_workers(2, timeout=120)
 
 
 def test_failing_unit_is_named_and_nothing_is_left_running(

@@ -7,11 +7,13 @@ Import this module only where a cluster was asked for: Dask takes a second.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ except ImportError:
 #: How long to wait for the scheduler's answer, and for its first worker.
 CONNECT_SECONDS = 30.0
 WORKERS_SECONDS = 60.0
+#: How long a worker waits for the scheduler to hear that it ends.
+GOODBYE_SECONDS = 5.0
 
 
 class _Expected(NamedTuple):
@@ -169,8 +173,9 @@ def _ending_when_cancelled(worker: distributed.Worker) -> Iterator[None]:
     def watch() -> None:
         while not finished.wait(0.5):
             task = worker.state.tasks.get(key)
-            if task is None or task.state == "cancelled":
-                os._exit(1)
+            unwanted = task is None or task.state == "cancelled"
+            if unwanted and not finished.is_set():  # what is finished may be forgotten, too
+                _leave(worker)
 
     if worker.nanny:
         threading.Thread(target=watch, daemon=True).start()
@@ -178,3 +183,12 @@ def _ending_when_cancelled(worker: distributed.Worker) -> Iterator[None]:
         yield
     finally:
         finished.set()
+
+
+def _leave(worker: distributed.Worker) -> None:
+    """End this process, announced: Dask would blame an unexpected end on the units that wait their turn here, too."""
+    why = f"unit-cancelled-{time.time()}"
+    goodbye = worker.scheduler.unregister(address=worker.address, expected=True, close=False, stimulus_id=why)
+    with suppress(Exception):  # the scheduler may be gone
+        asyncio.run_coroutine_threadsafe(goodbye, worker.loop.asyncio_loop).result(GOODBYE_SECONDS)
+    os._exit(1)

@@ -317,12 +317,14 @@ def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
 
 
 def _compute(job: _Job, store: Store, parent: int | None) -> str:
-    """Run one unit here and store it. Returns the key.
+    """Run one unit here and store it, unless somebody did meanwhile. Returns the key.
 
     ``parent`` is the process on this machine that gave it out; None on a cluster.
     """
     if parent not in (os.getpid(), None):
         _end_with(parent)
+    if store.folder(job.key).exists():  # by another run, or by a worker that died before it could say so
+        return job.key
     _check_unchanged(job.depends_on)  # a worker of a cluster may have been started long before
     unit, start = job.unit, time.perf_counter()
     try:
