@@ -94,7 +94,7 @@ def fit(
         stack.clear()
         _losses(stack, pictures, shown, learned, apart).sum().backward()
 
-    take = gradients
+    take: Callable[[_Step], None] = gradients
     for step in range(steps + 1):
         if watch is not None and step in watch_at:
             watch(step, stack.write_back())
