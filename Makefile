@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help report site pdf test lint lock clean
+.PHONY: help report site pdf test bench lint lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ pdf: $(INSTALLED)  ## print the published report as one PDF; needs Chromium or C
 
 test: $(INSTALLED)  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(INSTALLED)  ## measure speed and memory against what one would use instead, for the methods page
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 lint: $(INSTALLED)  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ Both start from the same weights. That both compute the same gradients is tested
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -23,12 +22,14 @@ import torch
 from open_clip.loss import ClipLoss
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
+from table import show
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Normalize
 
 from clip_invariance.captions import CaptionPolicy, Captions
 from clip_invariance.models import clip
+from clip_invariance.report.speed import Ratio
 from clip_invariance.training import contrastive
 from clip_invariance.worlds import scenes
 
@@ -125,29 +126,27 @@ def theirs(data: SomeBatches) -> tuple[float, float]:
     return (time.process_time() - data.start) / STEPS * 1000, data.loading / STEPS * 1000
 
 
-def main() -> None:
+def ratios() -> list[Ratio]:
+    """One comparison for each kind of captions, with and without open_clip's loading."""
     torch.set_num_threads(1)
     drawn = scenes.sample(IMAGES, 0)
     images = scenes.render(drawn, size=SIZE)
-    print(
-        f"{IMAGES} pictures of {SIZE} px, batch {BATCH}, tower conv; ms of processor time per step, medians of {REPEATS}"
-    )
-    print("captions      distinct   open_clip (loading)    ours   ratio [lowest, highest]   without loading")
+    found = []
     for name, policy in POLICIES.items():
         captions = policy.sample(scenes.WORDS, drawn.labels, 0)
         tokens = clip.tokenize(captions.texts)[captions.index]
         data = SomeBatches(DataLoader(InMemory(images, tokens), BATCH, shuffle=True, drop_last=True))
-        rows = []
+        whole, net = [], []
         for _ in range(REPEATS):  # alternating, so that a slow minute of the machine hits both
             slow, loading = theirs(data)
-            rows.append((slow, loading, fast := ours(images, captions), slow / fast, (slow - loading) / fast))
-        slow, loading, fast, ratio, net = (statistics.median(column) for column in zip(*rows, strict=True))
-        spread = f"[{min(r[3] for r in rows):.2f}, {max(r[3] for r in rows):.2f}]"
-        print(
-            f"{name:12}  {len(captions.texts):8}   {slow:9.0f} {f'({loading:.0f})':>9}  {fast:6.0f}   "
-            f"{ratio:5.2f} {spread:>17}   {net:15.2f}"
-        )
+            fast = ours(images, captions)
+            whole.append((fast, slow))
+            net.append((fast, slow - loading))
+        task = f"contrastive step, {BATCH} pictures of {SIZE} px, captions: {name}"
+        found.append(Ratio.of(task, "open_clip_train's loop and loader", "ms", whole, 1.3))
+        found.append(Ratio.of(task, "open_clip_train's loop without its loading", "ms", net, None))
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    show(ratios())

@@ -1,24 +1,33 @@
 """How fast the dashcam world draws, against Pillow drawing the same scenes one by one.
 
-Run ``python benchmarks/render.py [--threads 1]``. Both draw sky and clouds, skyline, road, trees and buildings, rain,
-fog, the car ahead, the traffic light, the pedestrian, blur and sensor noise of the same scenes at 64 x 64. Pillow draws
-on a canvas twice as wide and high, reduced at the end, and more simply: fewer and plainer shapes, no glow, no haze.
+Run: python benchmarks/render.py            (one process, one thread, some seconds)
+
+Both draw sky and clouds, skyline, road, trees and buildings, rain, fog, the car ahead, the traffic light, the pedestrian,
+blur and sensor noise of the same scenes at 64 x 64. Pillow draws on a canvas twice as wide and high, reduced at the end,
+and more simply: fewer and plainer shapes, no glow, no haze. ``--sheet pictures.png`` shows both.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from random import Random
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
+from table import show
 
+from clip_invariance.report.speed import Ratio
 from clip_invariance.worlds import dashcam
+from clip_invariance.worlds.factored import Scenes
 
 SIZE = 64
+WORLD, PILLOW, REPEATS = 2048, 256, 5
 _SUPERSAMPLE = 2
 _SKY = (((60, 115, 205), (190, 215, 235)), ((70, 55, 110), (240, 160, 95)), ((6, 8, 20), (26, 26, 46)))
 _PAINT = ((200, 24, 28), (34, 82, 190), (28, 130, 58), (240, 196, 22), (236, 237, 238), (30, 31, 34))
@@ -138,41 +147,49 @@ def draw_with_pillow(scene: dict[str, float]) -> Image.Image:
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
-def rate(run: Callable[[], object], scenes: int, rounds: int) -> float:
-    """Scenes per second, the best of some rounds."""
-    best = 0.0
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        best = max(best, scenes / (time.perf_counter() - start))
-    return best
+def seconds(run: Callable[[], object]) -> float:
+    """Processor time."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def ratios() -> list[Ratio]:
+    """Drawing in one thread on both sides, milliseconds of processor time per thousand scenes."""
+    torch.set_num_threads(1)
+    scenes = dashcam.sample(WORLD, seed=0)
+    rows = as_rows(scenes[:PILLOW])
+    dashcam.render(scenes[:1], size=SIZE)  # draws what all scenes share, once per process and size
+    pairs = [
+        (
+            seconds(lambda: dashcam.render(scenes, size=SIZE)) / WORLD * 1e6,
+            seconds(lambda: [draw_with_pillow(row) for row in rows]) / PILLOW * 1e6,
+        )
+        for _ in range(REPEATS)
+    ]
+    return [Ratio.of(f"a thousand dashcam scenes of {SIZE} px", "Pillow, scene by scene", "ms", pairs, 3.0)]
+
+
+def as_rows(scenes: Scenes) -> list[dict[str, float]]:
+    """Each scene as a dictionary."""
+    columns = {name: column.tolist() for name, column in (*scenes.labels.items(), *scenes.nuisances.items())}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def main() -> None:
-    """Print both rates and their ratio."""
+    """Print the comparison, or write pictures of both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="threads for torch; Pillow draws in one")
-    parser.add_argument("--sheet", help="write a PNG of eight scenes, Pillow's below the world's, here")
+    parser.add_argument("--sheet", help="write a PNG of eight scenes, Pillow's below the world's, here, and stop")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    scenes = dashcam.sample(4096, seed=0)
-    columns = {name: column.tolist() for name, column in (*scenes.labels.items(), *scenes.nuisances.items())}
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-    start = time.perf_counter()
-    dashcam.render(scenes[:1])
-    print(f"drawn beforehand   {time.perf_counter() - start:8.1f} s, once per process and size")
-    world = rate(lambda: dashcam.render(scenes), len(scenes), rounds=3)
-    pillow = rate(lambda: [draw_with_pillow(row) for row in rows[:512]], 512, rounds=3)
-    print(f"worlds.dashcam     {world:8.0f} scenes/s with {options.threads} thread(s)")
-    print(f"Pillow             {pillow:8.0f} scenes/s with one thread")
-    print(f"ratio              {world / pillow:8.1f}")
-    if options.sheet:
-        sheet = Image.new("RGB", (8 * SIZE, 2 * SIZE))
-        for k, picture in enumerate(dashcam.render(scenes[:8])):
-            sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (k * SIZE, 0))
-            sheet.paste(draw_with_pillow(rows[k]), (k * SIZE, SIZE))
-        sheet.resize((24 * SIZE, 6 * SIZE), Image.Resampling.NEAREST).save(options.sheet)
+    if not options.sheet:
+        show(ratios())
+        return
+    scenes = dashcam.sample(8, seed=0)
+    sheet = Image.new("RGB", (8 * SIZE, 2 * SIZE))
+    for k, (picture, row) in enumerate(zip(dashcam.render(scenes, size=SIZE), as_rows(scenes), strict=True)):
+        sheet.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()), (k * SIZE, 0))
+        sheet.paste(draw_with_pillow(row), (k * SIZE, SIZE))
+    sheet.resize((24 * SIZE, 6 * SIZE), Image.Resampling.NEAREST).save(options.sheet)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
     project = inputs.project
     settings = (project / name for name in ("_config.yml", "_toc.yml", CITATION))
     yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
-    code = ("claims", "explore", "pdf", "results", "site", "sphinx_ext", "sphinx_pages", "verify")
+    code = ("claims", "explore", "pdf", "results", "site", "speed", "sphinx_ext", "sphinx_pages", "verify")
     yield from (Path(__file__).with_name(f"{name}.py") for name in code)
     folders = [project / "book", project / "notebooks"]
     folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]

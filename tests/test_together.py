@@ -1,0 +1,143 @@
+"""Training many CLIPs at once must be training each alone, up to rounding."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from open_clip.model import CLIP
+from torch import Tensor
+
+from clip_invariance.captions import Captions
+from clip_invariance.errors import UsageError
+from clip_invariance.models import clip
+from clip_invariance.models.clip import Tower
+from clip_invariance.training import contrastive, together
+
+SIZE, N, BATCH = 16, 20, 8
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+#: Arms with captions of different lengths, words and numbers, the last one of pictures of its own.
+CAPTIONS = [
+    Captions(("a red car", "a car"), torch.arange(N) % 2),
+    Captions(("a small banana on a blue background", "a picture of a dog", "a car"), torch.arange(N) % 3),
+    Captions(tuple(f"number {k}" for k in range(N)), torch.arange(N)),
+]
+SEEDS = (0, 0, 1)
+
+
+def pictures(seed: int, device: str = "cpu") -> Tensor:
+    """Noise whose brightness and colour differ from picture to picture."""
+    generator = torch.Generator().manual_seed(seed)
+    shade = torch.randint(0, 180, (N, 3, 1, 1), generator=generator)
+    return (shade + torch.randint(0, 70, (N, 3, SIZE, SIZE), generator=generator)).to(torch.uint8).to(device)
+
+
+def arms(tower: Tower = "conv", device: str = "cpu") -> tuple[list[CLIP], list[Tensor]]:
+    shared = pictures(0, device)
+    models = [clip.create(tower, size=SIZE, embed_dim=16, seed=seed, device=device) for seed in SEEDS]
+    return models, [shared, shared, pictures(1, device)]
+
+
+def alone(models: list[CLIP], images: list[Tensor], steps: int, **options: list[object]) -> None:
+    for i, model in enumerate(models):
+        mine = {name: values[i] for name, values in options.items()}
+        contrastive.fit(
+            model, images[i], CAPTIONS[i], steps=steps, batch=BATCH, rate=1e-3, seed=SEEDS[i], **mine  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("tower", ["conv", "vit"])
+def test_each_model_becomes_what_it_becomes_alone(tower: Tower) -> None:
+    """Nine steps with two reshuffles. Embeddings are compared, not weights: AdamW divides a gradient by its size, so
+    that a weight whose gradient is nothing but rounding (a key's bias, which attention ignores) moves at random."""
+    models, images = arms(tower)
+    before = clip.embed(models[0], images[0])
+    singly = copy.deepcopy(models)
+    alone(singly, images, steps=9)
+    together.fit(models, images, CAPTIONS, steps=9, batch=BATCH, rate=1e-3, seeds=SEEDS)
+    for mine, other, shown, captions in zip(models, singly, images, CAPTIONS, strict=True):
+        assert not mine.training
+        torch.testing.assert_close(clip.embed(mine, shown), clip.embed(other, shown), atol=2e-3, rtol=0)
+        for texts in (captions.texts, ("words that no caption used",)):
+            torch.testing.assert_close(
+                clip.encode_texts(mine, texts), clip.encode_texts(other, texts), atol=2e-3, rtol=0
+            )
+        torch.testing.assert_close(mine.logit_scale, other.logit_scale, atol=1e-5, rtol=0)
+        statistics = [(a, b) for a, b in zip(mine.buffers(), other.buffers(), strict=True)]
+        assert all(torch.allclose(a.float(), b.float(), atol=1e-3, rtol=1e-3) for a, b in statistics)
+    # Otherwise the comparison would say nothing: training and captions make more of a difference.
+    assert (clip.embed(models[0], images[0]) - before).abs().max() > 0.1
+    assert (clip.embed(models[0], images[0]) - clip.embed(models[1], images[0])).abs().max() > 0.05
+
+
+def test_options_belong_to_one_model_each() -> None:
+    models, images = arms("vit")
+    singly, plain = copy.deepcopy(models), copy.deepcopy(models)
+    alone(singly, images, steps=4, mask_duplicates=[True, False, False], temperature=[None, 0.1, None])
+    together.fit(
+        models, images, CAPTIONS, steps=4, batch=BATCH, rate=1e-3, seeds=SEEDS,
+        mask_duplicates=[True, False, False], temperatures=[None, 0.1, None],
+    )  # fmt: skip
+    together.fit(plain, images, CAPTIONS, steps=4, batch=BATCH, rate=1e-3, seeds=SEEDS)
+    for mine, other, shown in zip(models, singly, images, strict=True):
+        torch.testing.assert_close(clip.embed(mine, shown), clip.embed(other, shown), atol=2e-3, rtol=0)
+    assert models[1].logit_scale.exp().item() == pytest.approx(10)
+    difference = [
+        (clip.embed(a, i) - clip.embed(b, i)).abs().max() for a, b, i in zip(models, plain, images, strict=True)
+    ]
+    assert difference[0] > 5e-3
+    assert difference[1] > 5e-3
+    assert difference[2] == 0  # nothing of the others' options reaches it
+
+
+def test_weights_can_be_looked_at_along_the_way() -> None:
+    models, images = arms("vit")
+    seen: list[tuple[int, list[Tensor]]] = []
+    together.fit(
+        models, images, CAPTIONS, steps=3, batch=BATCH, rate=1e-3, seeds=SEEDS, watch_at=(0, 1, 3),
+        watch=lambda step, now: seen.append((step, [clip.embed(m, i) for m, i in zip(now, images, strict=True)])),
+    )  # fmt: skip
+    assert [step for step, _ in seen] == [0, 1, 3]
+    start, images = arms("vit")
+    for step, embedded in seen:
+        for i, model in enumerate(copy.deepcopy(start)):
+            contrastive.fit(
+                model, images[i], CAPTIONS[i], steps=3, batch=BATCH, rate=1e-3, seed=SEEDS[i], watch_at=[step],
+                watch=lambda _, now, i=i, embedded=embedded: torch.testing.assert_close(
+                    clip.embed(now, images[i]), embedded[i], atol=2e-3, rtol=0
+                ),
+            )  # fmt: skip
+
+
+def test_what_cannot_be_trained_together_is_named() -> None:
+    models, images = arms("vit")
+    others, _ = arms("conv")
+    options = {"steps": 1, "batch": BATCH}
+    with pytest.raises(UsageError, match="equally many"):
+        together.fit(models, images, CAPTIONS[:2], seeds=SEEDS, **options)
+    with pytest.raises(UsageError, match="equally many"):
+        together.fit([], [], [], seeds=[], **options)
+    with pytest.raises(UsageError, match="different architectures"):
+        together.fit([models[0], others[1], models[2]], images, CAPTIONS, seeds=SEEDS, **options)
+    with pytest.raises(UsageError, match="of one size"):
+        together.fit(models, [*images[:2], images[2][:9]], CAPTIONS, seeds=SEEDS, **options)
+    with pytest.raises(UsageError, match=f"{N} images but 1 captions"):
+        together.fit(
+            models, images, [*CAPTIONS[:2], Captions(("a",), torch.zeros(1, dtype=torch.long))], seeds=SEEDS, **options
+        )
+    with pytest.raises(UsageError, match="cannot fill a batch of 99"):
+        together.fit(models, images, CAPTIONS, seeds=SEEDS, steps=1, batch=99)
+    with pytest.raises(UsageError, match="on a GPU only"):
+        together.fit(models, images, CAPTIONS, seeds=SEEDS, record=True, **options)
+
+
+@needs_gpu
+def test_a_recorded_step_is_the_step() -> None:
+    models, images = arms("conv", "cuda")
+    plain = copy.deepcopy(models)
+    for chosen, record in ((models, True), (plain, False)):
+        together.fit(chosen, images, CAPTIONS, steps=6, batch=BATCH, rate=1e-3, seeds=SEEDS, record=record)
+    for mine, other, shown in zip(models, plain, images, strict=True):
+        torch.testing.assert_close(clip.embed(mine, shown), clip.embed(other, shown), atol=2e-2, rtol=0)
