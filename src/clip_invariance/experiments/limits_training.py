@@ -220,8 +220,8 @@ def tied(together: float) -> str:
     return f"together_{_percent(together)}" if together else "plain"
 
 
-NOISE_RATES = (0.2, 0.4, 0.6, 0.8)
-NOISE_KINDS = ("all", *NOISE)
+#: Shares of corrupted captions, by kind: all kinds together in small steps, each alone in large ones.
+NOISE_RATES: dict[str, tuple[float, ...]] = {"all": (0.2, 0.4, 0.6, 0.8)} | dict.fromkeys(NOISE, (0.4, 0.8))
 SHARES = (0.01, 0.05, 0.2, 1.0)
 TIES = (0.5, 0.75, 0.9, 1.0)
 
@@ -233,7 +233,7 @@ ARMS: dict[str, Arm] = {
     "labels": Arm(objective="labels"),
     "untrained": Arm(trained=False),
     **{listed(share): Arm(details=share) for share in SHARES},
-    **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind in NOISE_KINDS for rate in NOISE_RATES},
+    **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind, rates in NOISE_RATES.items() for rate in rates},
     "cleaned_040": Arm(noise="all", noise_rate=0.4, cleaned=True),
     **{tied(together): Arm(together=together) for together in TIES},
     "together_090_named": Arm(together=0.9, surroundings=True),
