@@ -251,8 +251,14 @@ _QUICK = (
     *("plain", "coarse", "labels", listed(0.05), listed(1.0), noisy("all", 0.4), tied(0.9), "untrained"),
     *("cards_silent", "cards_named", "cards_untrained"),
 )
+#: And for every other one, so that a smoke run finds a value for every rule.
+_SMOKE = (
+    *_QUICK,
+    *(noisy(kind, 0.4) for kind in NOISE),
+    *("cleaned_040", tied(0.5), tied(0.75), tied(1.0), "together_090_labels"),
+)
 _ALL = (*ARMS, *CARD_ARMS)
-PROFILE_ARMS: dict[str, tuple[str, ...]] = {"smoke": _QUICK, "quick": _QUICK, "standard": _ALL, "full": _ALL}
+PROFILE_ARMS: dict[str, tuple[str, ...]] = {"smoke": _SMOKE, "quick": _QUICK, "standard": _ALL, "full": _ALL}
 
 
 def train_unit(name: str, profile: Profile, seed: int, device: str) -> Unit:
