@@ -66,7 +66,7 @@ def invented(profile: str, seeds: int = 3) -> dict[str, pd.DataFrame]:
             if name == "words":
                 add(rows, arm, "words", "words", asked, 0.7)
             elif name == "probes":
-                for depth in ("backbone", "embedding", "shuffled"):
+                for depth in ("backbone", "embedding", "span", "shuffled"):
                     add(rows, arm, "probe", depth, asked, 0.8)
             elif name == "surroundings":
                 for background in ("usual", "other"):
@@ -130,7 +130,7 @@ def test_details_are_listed_in_that_share_of_captions(share: float) -> None:
 
 def test_corrupted_captions_have_their_rate_and_cleaned_ones_none() -> None:
     clean = set(said(ARMS["plain"]))
-    for name, rate in (("all_040", 0.4), ("stuffed_020", 0.2), ("nounless_080", 0.8), ("cleaned_040", 0.0)):
+    for name, rate in (("all_020", 0.2), ("stuffed_040", 0.4), ("nounless_080", 0.8), ("cleaned_040", 0.0)):
         texts = said(ARMS[name])
         assert np.mean([text not in clean for text in texts]) == pytest.approx(rate, abs=0.03), name
 
@@ -150,7 +150,7 @@ def test_look_alikes_have_different_usual_backgrounds() -> None:
 
 
 def test_every_profile_trains_the_same_arms_or_fewer_at_the_same_length() -> None:
-    assert set(PROFILE_ARMS["smoke"]) == set(PROFILE_ARMS["quick"]) <= set(PROFILE_ARMS["standard"])
+    assert set(PROFILE_ARMS["quick"]) <= set(PROFILE_ARMS["smoke"]) <= set(PROFILE_ARMS["standard"])
     for name in PROFILE_ARMS["quick"]:
         assert train_unit(name, QUICK, 0, "cpu").params == train_unit(name, PROFILES["standard"], 0, "cpu").params
     assert len(train_units(SMOKE, 2, "cpu")) == 2 * len(PROFILE_ARMS["smoke"])
@@ -205,7 +205,7 @@ def test_among_look_alikes_only_the_right_group_can_be_answered() -> None:
     objects = torch.tensor([0, 5, 11])
     scores = torch.zeros(3, 12)
     scores[0, 4] = 1  # a flower, but the picture shows a car: not allowed
-    scores[:, [0, 5, 11]] += 0.5
+    scores[torch.arange(3), objects] = 0.5
     assert measures.among_lookalikes(scores, objects) == 1
     assert measures.accuracy(scores, objects) == pytest.approx(2 / 3)
 
@@ -260,7 +260,7 @@ def test_a_trained_encoder_answers_everything_it_is_asked(arm: str) -> None:
     assert not table.duplicated(["measure", "group", "metric"]).any()
     if arm == "plain":
         assert set(table["measure"]) == {"words", "probe", "surroundings", "looks", "search", "filtering"}
-        assert {"backbone", "embedding", "span", "rest", "shuffled"} <= set(table["group"])
+        assert {"backbone", "embedding", "span", "shuffled"} <= set(table["group"])
 
 
 # ---------------------------------------------------------------- numbers and rules
@@ -269,12 +269,13 @@ def test_a_trained_encoder_answers_everything_it_is_asked(arm: str) -> None:
 def test_every_rule_of_the_chapter_names_a_value_that_is_measured(
     standard: dict[str, pd.DataFrame], quick: dict[str, pd.DataFrame]
 ) -> None:
-    named = limits.values(*(standard[name] for name in TABLES))
+    named = limits.values(*(invented("smoke")[name] for name in TABLES))
     assert all(isinstance(row.estimate, Estimate) and row.description for row in named)
     assert len({row.name for row in named}) == len(named)
     rules = [c for claim in load_claims() if claim.chapter == "06" for c in claim.conditions]
     assert rules
     assert {c.value for c in rules} <= {f"06.{row.name}" for row in named}
+    assert {row.name for row in named} <= {row.name for row in limits.values(*(standard[name] for name in TABLES))}
     fewer = {f"06.{row.name}" for row in limits.values(*(quick[name] for name in TABLES))}
     assert {c.value for c in rules if c.role == "essential"} <= fewer
 

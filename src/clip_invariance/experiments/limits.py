@@ -22,7 +22,6 @@ from clip_invariance.experiments.limits_measures import (
 from clip_invariance.experiments.limits_training import (
     ARMS,
     CARD_ARMS,
-    NOISE_KINDS,
     NOISE_RATES,
     PROFILE_ARMS,
     SHARES,
@@ -184,7 +183,8 @@ def tasks_table(table: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
     return _table(rows)
 
 
-_READERS = {"words": "words", "probe": "embedding", "probe, backbone": "backbone"}
+_READERS = {"words": "words", "probe": "embedding", "probe, span of texts": "span", "probe, backbone": "backbone"}
+_CURVES = ("words", "probe", "probe, backbone")
 _NAMINGS = {"fine names": PLAIN, "coarse names": COARSE, "trained on labels": LABELS, "untrained": UNTRAINED}
 
 
@@ -199,8 +199,8 @@ def fine_table(table: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
                 measured = "words" if reader == "words" else "probe"
                 samples = read(table, arm, measured, depth, question) if asked else pd.Series(dtype=float)
                 rows.append(_row(samples, question=question, encoder=encoder, reader=reader))
-        samples = read(pixels, "", "probe", "pixels", question)
-        rows.append(_row(samples, question=question, encoder="pixels", reader="probe"))
+        for encoder, samples in _probe_controls(table, pixels, question).items():
+            rows.append(_row(samples, question=question, encoder=encoder, reader="probe"))
         rows.append([{"question": question, "encoder": "chance", "reader": "", "value": CHANCE[question]}])
     return _table(rows)
 
@@ -221,8 +221,15 @@ def count_table(table: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
         for reader, depth in _READERS.items():
             samples = read(table, arm, "words" if reader == "words" else "probe", depth, "count")
             rows.append(_row(samples, encoder=encoder, reader=reader))
-    rows.append(_row(read(pixels, "", "probe", "pixels", "count"), encoder="pixels", reader="probe"))
+    for encoder, samples in _probe_controls(table, pixels, "count").items():
+        rows.append(_row(samples, encoder=encoder, reader="probe"))
     return _table(rows)
+
+
+def _probe_controls(table: pd.DataFrame, pixels: pd.DataFrame, factor: str) -> dict[str, pd.Series]:
+    """Probes that no training of ours helps: on raw pixels, and on the plain encoder with shuffled labels."""
+    shuffled = probe(table, PLAIN, factor, "shuffled")
+    return {"pixels": read(pixels, "", "probe", "pixels", factor), "shuffled labels": shuffled}
 
 
 _CARD_NAMES = {
@@ -249,8 +256,8 @@ def noise_table(table: pd.DataFrame) -> pd.DataFrame:
     """Zero-shot accuracy for the thing by share and kind of corrupted captions: kind, rate, value ... in percent."""
     rows = [
         _row(words(table, noisy(kind, rate), "object"), kind=kind, rate=rate)
-        for kind in NOISE_KINDS
-        for rate in (0.0, *NOISE_RATES)
+        for kind, rates in NOISE_RATES.items()
+        for rate in (0.0, *rates)
     ]
     rows += [_row(words(table, "cleaned_040", "object"), kind="left out", rate=0.4)]
     return _table(rows)
@@ -264,8 +271,9 @@ def details_table(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[list[Row]] = []
     for factor in ("part", "count"):
         for share in (0.0, *SHARES):
-            for series, depth in _READERS.items():
-                samples = read(table, listed(share), "words" if series == "words" else "probe", depth, factor)
+            for series in _CURVES:
+                measured = "words" if series == "words" else "probe"
+                samples = read(table, listed(share), measured, _READERS[series], factor)
                 rows.append(_row(samples, factor=factor, series=series, share=share))
         for series, arm in (("trained on labels", LABELS), ("untrained", UNTRAINED)):
             rows.append(_row(probe(table, arm, factor), factor=factor, series=series))
@@ -521,8 +529,8 @@ def _noise_values(table: pd.DataFrame) -> list[NamedValue | None]:
         *(
             _points(f"c39_loss_{kind}_{round(100 * rate)}", clean - words(table, noisy(kind, rate), "object"), NOISE_FIGURE,
                     f"the same with {round(100 * rate)} % {kind} captions")
-            for kind in NOISE_KINDS
-            for rate in NOISE_RATES
+            for kind, rates in NOISE_RATES.items()
+            for rate in rates
             if (kind, rate) != ("all", 0.4)
         ),
         _points("c39_loss_cleaned", words(table, "cleaned_040", "object") - all_kinds, NOISE_FIGURE,

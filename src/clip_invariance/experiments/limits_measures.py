@@ -187,7 +187,7 @@ def words(reader: Reader) -> list[Row]:
 def probes(reader: Reader) -> list[Row]:
     """Linear probes at every depth, and on the embedding with shuffled labels.
 
-    "span" is what the arm's own words can read, "rest" the other part of the embedding; only for captions.
+    "span" is the part of the embedding that the arm's own words can read; only for captions.
     """
     drawn, images = new_pictures(reader.tests, PROBE_SEED + reader.seed, 0.0, reader.device)
     known = collages.columns(drawn)
@@ -201,13 +201,12 @@ def probes(reader: Reader) -> list[Row]:
 
 
 def _depths(reader: Reader, images: Tensor) -> dict[str, Tensor]:
-    """The representations that probes may read, as in :func:`measure.depths.depths`."""
+    """The representations that probes may read: three of those of :func:`measure.depths.depths`."""
     embedding = clip.embed(reader.model, images)
     found = {"backbone": clip.backbone(reader.model, images), "embedding": embedding}
     if reader.arm.objective == "captions":
         texts = {text for slot in always_named(reader.arm) for text in _sayable(reader.arm, slot)}
-        inside, outside = project_on_span(embedding, reader.say(sorted(texts)))
-        found |= {"span": inside, "rest": outside}
+        found["span"], _ = project_on_span(embedding, reader.say(sorted(texts)))
     return found
 
 

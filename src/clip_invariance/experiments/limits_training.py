@@ -220,8 +220,8 @@ def tied(together: float) -> str:
     return f"together_{_percent(together)}" if together else "plain"
 
 
-NOISE_RATES = (0.2, 0.4, 0.6, 0.8)
-NOISE_KINDS = ("all", *NOISE)
+#: Shares of corrupted captions, by kind: all kinds together in small steps, each alone in large ones.
+NOISE_RATES: dict[str, tuple[float, ...]] = {"all": (0.2, 0.4, 0.6, 0.8)} | dict.fromkeys(NOISE, (0.4, 0.8))
 SHARES = (0.01, 0.05, 0.2, 1.0)
 TIES = (0.5, 0.75, 0.9, 1.0)
 
@@ -233,7 +233,7 @@ ARMS: dict[str, Arm] = {
     "labels": Arm(objective="labels"),
     "untrained": Arm(trained=False),
     **{listed(share): Arm(details=share) for share in SHARES},
-    **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind in NOISE_KINDS for rate in NOISE_RATES},
+    **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind, rates in NOISE_RATES.items() for rate in rates},
     "cleaned_040": Arm(noise="all", noise_rate=0.4, cleaned=True),
     **{tied(together): Arm(together=together) for together in TIES},
     "together_090_named": Arm(together=0.9, surroundings=True),
@@ -251,8 +251,14 @@ _QUICK = (
     *("plain", "coarse", "labels", listed(0.05), listed(1.0), noisy("all", 0.4), tied(0.9), "untrained"),
     *("cards_silent", "cards_named", "cards_untrained"),
 )
+#: And for every other one, so that a smoke run finds a value for every rule.
+_SMOKE = (
+    *_QUICK,
+    *(noisy(kind, 0.4) for kind in NOISE),
+    *("cleaned_040", tied(0.5), tied(0.75), tied(1.0), "together_090_labels"),
+)
 _ALL = (*ARMS, *CARD_ARMS)
-PROFILE_ARMS: dict[str, tuple[str, ...]] = {"smoke": _QUICK, "quick": _QUICK, "standard": _ALL, "full": _ALL}
+PROFILE_ARMS: dict[str, tuple[str, ...]] = {"smoke": _SMOKE, "quick": _QUICK, "standard": _ALL, "full": _ALL}
 
 
 def train_unit(name: str, profile: Profile, seed: int, device: str) -> Unit:

@@ -16,7 +16,12 @@ from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT
 from clip_invariance.experiments.limits_measures import LOOKALIKE
 from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
 
-READERS = {"words": PALETTE["orange"], "probe": PALETTE["blue"], "probe, backbone": PALETTE["sky"]}
+READERS = {
+    "words": PALETTE["orange"],
+    "probe, span of texts": PALETTE["pink"],
+    "probe": PALETTE["blue"],
+    "probe, backbone": PALETTE["sky"],
+}
 
 
 def _headline(figure: Figure, text: str) -> None:
@@ -29,6 +34,11 @@ def _key(figure: Figure, series: Mapping[str, str], columns: int) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
 
 
+def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
+    """The colours of those series that the table has."""
+    return {name: colour for name, colour in colours.items() if name in set(series)}
+
+
 def _dots(
     ax: Axes,
     table: pd.DataFrame,
@@ -39,7 +49,7 @@ def _dots(
 ) -> None:
     """One line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
     order = [name for name in dict.fromkeys(table[row]) if table.loc[table[row] == name, series].isin(colours).any()]
-    present = [name for name in colours if name in set(table[series])]
+    present = list(_shown(colours, table[series]))
     for number, name in enumerate(present):
         rows = table[table[series] == name].set_index(row).reindex(order)
         y = np.arange(len(order)) + 0.15 * (number - (len(present) - 1) / 2)
@@ -162,7 +172,7 @@ def fine_and_coarse(table: pd.DataFrame) -> Figure:
         _chance(ax, CHANCE[question])
         ax.set_title(title, fontweight="normal")
     axes[-1].set_xlabel("right, % (dotted: chance)")
-    _key(figure, READERS, 3)
+    _key(figure, _shown(READERS, table["reader"]), 2)
     _headline(figure, "Fine and coarse names in the captions")
     return figure
 
@@ -178,7 +188,7 @@ def counting(table: pd.DataFrame) -> Figure:
     _dots(ax, table, "encoder", "reader", READERS)
     _chance(ax, CHANCE["count"])
     ax.set_xlabel("right about one, two, three or four, % (dotted: chance)")
-    _key(figure, READERS, 3)
+    _key(figure, _shown(READERS, table["reader"]), 2)
     _headline(figure, "Counting, by what captions say")
     return figure
 
@@ -200,7 +210,7 @@ def digits(table: pd.DataFrame) -> Figure:
         ax.set_title(f"{hand}, by other people" if hand == "handwritten" else f"{hand}, in other typefaces",
                      fontweight="normal")  # fmt: skip
     axes[-1].set_xlabel("right, % (dotted: chance, dashed: pixels)")
-    _key(figure, READERS, 3)
+    _key(figure, _shown(READERS, table["reader"]), 2)
     _headline(figure, "Digits, by what captions say")
     return figure
 
@@ -307,7 +317,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
         ylabel="right about the thing, %",
         xlabel="pictures with the thing's usual background in training",
     )
-    shown = {name: colour for name, colour in ENCODERS.items() if name in set(table["encoder"])}
+    shown = _shown(ENCODERS, table["encoder"])
     handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in shown.items()]
     handles += [
         Line2D([], [], color=faint(), linestyle=style, label=name)
