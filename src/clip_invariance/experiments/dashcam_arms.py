@@ -38,8 +38,8 @@ LABELS = {size: Arm("labels", light_size=size) for size in ("small", "large")}
 VIEWS = Arm("views")
 LARGE = Arm(light_size="large")
 SOMETIMES = Arm(mention=0.1)
-#: The yardstick again, with time to learn what comes late.
-PATIENT = Arm(mention=1.0, length=3, course=True)
+#: Captions that mention light and pedestrian at a rate, with time to learn what comes late.
+PATIENT = {rate: Arm(mention=rate, length=3, course=True) for rate in (0.1, 0.3, 1.0)}
 
 #: Controls of the silent encoder: one thing is changed in each.
 CONTROLS = {
@@ -60,7 +60,7 @@ _STANDARD = (
     VIEWS,
     UNTRAINED["large"],
     *(arm for name, arm in CONTROLS.items() if name != "narrower embedding"),
-    PATIENT,
+    *PATIENT.values(),
 )
 _FULL = (
     *_STANDARD,
