@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clip_invariance.experiments.dashcam import CHANCE
 from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
-from clip_invariance.worlds.traffic_lights import REPORTED_ACCURACY
+from clip_invariance.worlds.traffic_lights import COUNTS, REPORTED_ACCURACY
 
 SERIES_COLOURS = {
     "words": PALETTE["orange"],
@@ -509,6 +509,18 @@ REPRESENTATIONS = {
     "pixels": PALETTE["orange"],
     "grey pixels": PALETTE["grey"],
 }
+#: Right answers, in percent, of whoever says red to every test photograph.
+_ALWAYS_RED = 100 * COUNTS["test"]["red"] / (COUNTS["test"]["red"] + COUNTS["test"]["green"])
+
+
+def _guessing(ax: Axes) -> None:
+    """What takes no picture: a coin, and the more frequent colour."""
+    for level, words in ((50, "a coin"), (_ALWAYS_RED, "always red")):
+        ax.axhline(level, color=faint(), linestyle=":", linewidth=1.1)
+        ax.annotate(
+            words, (1, level), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+            ha="right", va="bottom", color=faint(), fontsize="small",
+        )  # fmt: skip
 
 
 def photographs_alone(table: pd.DataFrame) -> Figure:
@@ -524,7 +536,7 @@ def photographs_alone(table: pd.DataFrame) -> Figure:
         ends[name] = (float(curve["value"].iloc[-1]), colour)
     ax.axhline(100 * REPORTED_ACCURACY, color=PALETTE["green"], linestyle="--", linewidth=1.1)
     ends["hand-made"] = (100 * REPORTED_ACCURACY, PALETTE["green"])
-    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    _guessing(ax)
     ax.set(ylabel="right, %", ylim=(42, 103), xlim=(-0.3, len(place) - 0.9))
     end_labels(ax, len(place) - 0.9, ends, gap=0.075)
     _headline(figure, "Photographs of lights alone: red or green?")
@@ -557,7 +569,7 @@ def photographs_in_scenes(table: pd.DataFrame) -> Figure:
             _band(ax, curve["x"].to_list(), curve, colour, style)
         words = table[(table["encoder"] == name) & (table["metric"] == "zero_shot")]
         ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
-    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    _guessing(ax)
     names = [text.get_text() for text in ax.get_xticklabels()]
     ax.set_xticks([-0.5, *range(len(place))], labels=["words", *names])
     ax.set(ylabel="right, %", ylim=(38, 103), xlim=(-0.75, len(place) - 0.7))
@@ -572,5 +584,6 @@ def describe_photographs_in_scenes(table: pd.DataFrame) -> str:
     parts = [f"{name} {value:.0f}" for name, value in zip(full["encoder"], full["value"], strict=True)]
     return (
         "Accuracy in percent for photographed red and green lights in the place of the drawn one, against labels per "
-        f"class; solid lines read the embedding, dashed ones the backbone. With all labels, embedding: {'; '.join(parts)}."
+        f"class; solid lines read the embedding, dashed ones the backbone. With all labels, embedding: {'; '.join(parts)}. "
+        f"Saying red every time is right in {_ALWAYS_RED:.0f}."
     )
