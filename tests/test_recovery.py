@@ -379,7 +379,7 @@ def keys_of(unit: Unit) -> Keys:
     if name == "read":
         return everything(("embedding", "backbone"), params["words"])
     if name == "probe_by_labels":
-        depths = ["backbone", "embedding"] + ["stage 1", "stage 2", "stage 3"] * params["every_depth"]
+        depths = ["stage 1", "stage 2", "stage 3"] * params["every_depth"] + ["backbone", "embedding"]
         return [
             ("frozen", task, depth, shown, labels, 1.0)
             for depth in depths for task in LOST for labels in params["budgets"] for shown in TESTS
