@@ -100,8 +100,8 @@ def labels_needed(table: pd.DataFrame) -> Figure:
         ax.annotate("trained on labels", (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
                     textcoords="offset points", va="top", fontsize=8, color=faint())  # fmt: skip
         ax.axhline(rows.loc[rows["series"] == "chance", "value"].iloc[0], color=faint(), linestyle=":", linewidth=1.1)
-        ax.set(title=THINGS[task], ylabel="right, %", ylim=(40, 103))
-        ax.title.set_fontweight("normal")
+        ax.set(ylabel="right, %", ylim=(40, 103))
+        ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
     axes[-1].set_xlabel("labelled pictures, those for validation included")
     _headline(figure, "What comes back, by how many pictures are labelled")
@@ -181,8 +181,10 @@ def price(table: pd.DataFrame) -> Figure:
         ax.plot(start["captioned"], start["light"], "o", color=PALETTE["blue"], markersize=7)
         ax.axhline(CHANCE["light"], color=faint(), linestyle=":", linewidth=1.1)
         ax.set_title("as usual" if shown == USUAL else shown, fontweight="normal")
-    figure.supxlabel("car's colour and body right, in words, %", fontsize=9)
-    figure.supylabel("light right, %", fontsize=9)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("light right, %")
+    for ax in axes[-1]:
+        ax.set_xlabel("car right, in words, %")
     _headline(figure, "What the light costs: from the original weights to the tuned ones")
     _key(figure, {"untuned, probe": PALETTE["blue"], **colours})
     return figure
@@ -300,7 +302,7 @@ def describe_kept_from_the_start(table: pd.DataFrame) -> str:
 def one_or_many(table: pd.DataFrame) -> Figure:
     """Encoders by task; what is best, or tied for it, is framed, and the last column is the shortfall."""
     encoders, tasks = (list(dict.fromkeys(table[name])) for name in ("encoder", "task"))
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.3 + 0.34 * len(encoders)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.34 * len(encoders)), layout="constrained")
     values = table.pivot(index="encoder", columns="task", values="value").loc[encoders, tasks]
     skill = (values - pd.Series(CHANCE)[tasks]) / (100 - pd.Series(CHANCE)[tasks])
     ax.imshow(skill.to_numpy(), cmap="Blues", vmin=0, vmax=1.6, aspect="auto", alpha=0.55)
@@ -313,7 +315,8 @@ def one_or_many(table: pd.DataFrame) -> Figure:
             ax.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, color=PALETTE["orange"]))
     for y, name in enumerate(encoders):
         ax.text(len(tasks), y, f"{behind[name]:.0f}", ha="center", va="center", fontsize=8, color=PALETTE["red"])
-    ax.set_xticks(range(len(tasks) + 1), labels=[*(SHORT[task] for task in tasks), "worst\ngap"], fontsize=8)
+    names = [*(SHORT[task] for task in tasks), "worst gap"]
+    ax.set_xticks(range(len(names)), labels=names, fontsize=8, rotation=40, ha="left", rotation_mode="anchor")
     ax.set_yticks(range(len(encoders)), labels=encoders, fontsize=8)
     ax.set_xlim(-0.5, len(tasks) + 0.5)
     ax.xaxis.tick_top()
