@@ -304,8 +304,8 @@ def looks_table(table: pd.DataFrame) -> pd.DataFrame:
             ("whole", "right", "right"),
             ("look", "right", "right"),
             ("parts", "right", "right"),
-            ("conflict", "look", "as its look"),
-            ("conflict", "parts", "as its parts"),
+            ("conflict", "look", "by look"),
+            ("conflict", "parts", "by parts"),
         ):
             samples = read(table, arm, "looks", picture, metric)
             rows.append(_row(samples, encoder=encoder, picture=picture, answer=answer))

@@ -356,11 +356,8 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
             ax.set_axis_off()
         axes[0, column].set_title(title, fontweight="normal", fontsize=8.5, loc="center", pad=4)
     ax = below.subplots()
-    answers = {"right": "named right", "as its look": "named as its look", "as its parts": "named as its parts"}
     line = [
-        f"{LOOKS[picture].replace(chr(10), ' ')}: {answers[answer]}"
-        if picture != "conflict"
-        else f"disagree: {answers[answer]}"
+        f"disagree: named {answer}" if picture == "conflict" else f"{LOOKS[picture]}: named {answer}"
         for picture, answer in zip(rows["picture"], rows["answer"], strict=True)
     ]
     _dots(ax, rows.assign(line=line), "line", "encoder", TRAINED_ON)

@@ -46,7 +46,7 @@ def correlations(table: pd.DataFrame) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color=faint(), linewidth=0.8)
     ax.set(
-        xlim=(-0.68, 1.2), ylim=(len(table) - 0.4, -0.6), xlabel="correlation with ImageNet accuracy, 112 checkpoints"
+        xlim=(-0.9, 1.2), ylim=(len(table) - 0.4, -0.6), xlabel="correlation with ImageNet accuracy, 112 checkpoints"
     )
     ax.set_xticks([-0.5, 0, 0.5, 1])
     _headline(figure, "Better on ImageNet is better on names, not on distances")
