@@ -13,15 +13,15 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+from child_run import IMPORTED, RUN, execute_here, run_in_child
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError
 from clip_invariance.report import run as run_module
@@ -32,19 +32,6 @@ from clip_invariance.report.run import _locked
 from clip_invariance.report.site import read_inputs, stage
 from fake_project import CELLS, files_below, run_cli, write_notebook, write_project
 from results_fixture import replace_in_run, value, write_results
-
-RUN = ("run", "--profile", "quick", "--device", "cpu", "--jobs", "1", "--seeds", "6")
-
-
-def execute_here(project: Path, notebook: Path, output: Path, parameters: Mapping[str, Any], *_: object) -> None:
-    """Stands in for papermill and a kernel."""
-    content = nbformat.read(notebook, as_version=4)
-    names: dict[str, Any] = {}
-    for cell in content.cells:
-        exec(cell.source, names)
-        if "parameters" in cell.metadata.get("tags", []):
-            names |= parameters
-    nbformat.write(content, output)
 
 
 @pytest.fixture
@@ -72,22 +59,11 @@ def stored(project: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------- killed
 
 
-def run_in_child(project: Path, pause: str) -> None:
-    """A whole run in a process of its own."""
-    os.chdir(project)
-    os.environ["FAKELAB_SLEEP"] = pause
-    sys.path.insert(0, str(project / "lib"))
-    run_module._execute = execute_here
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    sys.exit(main(list(RUN)))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_kills_lose_nothing_that_was_finished_and_change_nothing(tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["test_faults", "matplotlib.pyplot", "pyarrow.parquet", "clip_invariance.report"])
+    processes.set_forkserver_preload(IMPORTED)
 
     def start(project: Path) -> Any:
         child = processes.Process(target=run_in_child, args=(project, "0.05"))
