@@ -24,6 +24,8 @@ from clip_invariance.report.site import build_site
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEM = "01_hard_vs_soft_invariance"
+#: A text of a results file that would be noticed if it ever became part of a page's markup: browser tests fail on errors.
+HOSTILE = "<script>console.error('from a result file')</script>"
 OPENMOJI = "Artwork: OpenMoji, CC BY-SA 4.0"
 
 #: name -> value, low, high, spread, unit, digits
@@ -114,7 +116,7 @@ def value_record(value: float, low: float, high: float, spread: float, unit: str
     return {
         "value": value, "low": low, "high": high, "n": 5, "spread": spread, "unit": unit, "digits": digits,
         "tolerance": max(8.6 * spread * 0.73, 0.5 * 10**-digits), "figure": "accuracy_by_place",
-        "description": "an invented number for the tests",
+        "description": f"an invented number for the tests {HOSTILE}",
     }  # fmt: skip
 
 
@@ -122,7 +124,8 @@ def common(profile: str, seeds: int) -> dict[str, Any]:
     """Fields that sidecars and run records share."""
     return {
         "chapter": "01", "notebook": f"notebooks/{STEM}.ipynb", "profile": profile, "seeds": seeds, "device": "cpu",
-        "device_name": "Example CPU @ 2.10GHz", "versions": {"python": "3.11.9", "torch": "2.14.1", "numpy": "2.4.6"},
+        "device_name": "Example CPU @ 2.10GHz",
+        "versions": {"python": "3.11.9", "torch": "2.14.1", "numpy": "2.4.6", HOSTILE: HOSTILE},
         "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "units": 24, "compute_seconds": 812.5,
         "wall_seconds": 431.0, "peak_memory_mb": 611.0,
     }  # fmt: skip
@@ -134,7 +137,7 @@ def sidecar(name: str, kind: str, profile: str, seeds: int) -> dict[str, Any]:
         **common(profile, seeds), "name": name, "kind": kind, "title": name.replace("_", " ").capitalize(),
         "alt": "Two curves: the torus net stays high, the perceptron falls.", "experiment": "place_support",
         "key": "0" * 64, "width_px": 520 if kind == "figure" else 0, "height_px": 260 if kind == "figure" else 0,
-        "created": "2026-11-20T10:00:00Z", "attribution": [OPENMOJI] if kind == "figure" else [],
+        "created": "2026-11-20T10:00:00Z", "attribution": [OPENMOJI, HOSTILE] if kind == "figure" else [],
     }  # fmt: skip
 
 
@@ -153,7 +156,7 @@ def write_results(folder: Path, claims_file: Path, profile: str = "standard", sh
     (folder / "accuracy_by_place.csv").write_text("place,accuracy\n0,0.98\n1,0.97\n")
     (folder / "kayhan.csv").write_text(
         "padding,published_similar,published_dissimilar,similar_here,dissimilar_here,seeds\n"
-        "valid,100,0.2,99.91234,0.41,5\nsame_circular,73.7,73.7,75.2499,-1.25,5\n"
+        f"valid {HOSTILE},100,0.2,99.91234,0.41,5\nsame_circular,73.7,73.7,75.2499,-1.25,5\n"
     )
     nbformat.write(notebook(executed=True), folder / NOTEBOOK)
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
@@ -169,7 +172,7 @@ def write_results(folder: Path, claims_file: Path, profile: str = "standard", sh
 def notebook(executed: bool) -> Any:
     """A notebook with a parameters cell, hidden injected parameters and one output."""
     v4 = nbformat.v4
-    outputs = [v4.new_output("stream", name="stdout", text="accuracy 0.98\n")] if executed else []
+    outputs = [v4.new_output("stream", name="stdout", text=f"accuracy 0.98\n{HOSTILE}\n")] if executed else []
     injected = v4.new_code_cell('profile = "standard"', metadata={"tags": ["injected-parameters", "remove-cell"]})
     cells = [
         v4.new_markdown_cell("# Notebook: hard and soft invariance"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
@@ -145,6 +146,32 @@ def test_verify_counts_and_exit_codes(
     assert len(errors.splitlines()) == (1 if code else 0)
     assert main(["verify", "--profile", "quick"]) == code
     assert "01.drop" in capsys.readouterr().out
+
+
+def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_value(project, drop=value(1.0), gone=value(5.0))
+    write_results(
+        a_run(project, "quick"),
+        {"drop": value(1.5)},
+        profile="quick",
+        seeds=3,
+        device_name="<b>Mine</b> | [x](y)",
+        versions={"torch": "2.15.0"},
+    )
+    assert main(["verify", "--profile", "quick"]) == 1
+    path = project / "_build" / "run" / "quick" / "verify.html"
+    assert str(path) in capsys.readouterr().out
+    page = BeautifulSoup(path.read_text(), "html.parser")
+    rows = [[cell.get_text() for cell in row.select("td")] for row in page.select("tbody tr")]
+    assert [row[0].removeprefix("value ") for row in rows] == ["drop", "gone"]
+    assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes", "missing"]
+    text = page.get_text()
+    assert "1 of 2 values within tolerance, 1 missing." in text
+    for part in ("Published: standard on A processor", "5 seeds", "torch 2.14.1"):
+        assert part in text
+    for part in ("Yours: quick on <b>Mine</b> | [x](y) (CPU)", "3 seeds", "torch 2.15.0"):
+        assert part in text
+    assert page.select("script, link, img, b, a") == []
 
 
 def test_verify_takes_a_strangers_folder(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

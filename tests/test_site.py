@@ -22,16 +22,15 @@ from clip_invariance.report.claims import CLAIMS_FILE
 from clip_invariance.report.results import NOTEBOOK
 from clip_invariance.report.site import (
     build_site,
-    duration,
     inputs_digest,
     last_change,
-    plain,
     read_inputs,
-    rerun_page,
     stage,
 )
 from clip_invariance.report.sphinx_ext import readable_share
 from clip_invariance.report.sphinx_pages import Origin, banner, citation
+from clip_invariance.report.verify import rerun_page
+from clip_invariance.report.words import duration, plain
 from site_fixture import REPOSITORY, STEM, built_project, make_project, write_results
 
 
@@ -218,6 +217,14 @@ def test_data_behind_a_figure_can_be_downloaded(site: Path) -> None:
     assert json.loads(sidecar.read_text())["name"] == "accuracy_by_place"
 
 
+def test_texts_of_results_are_shown_and_never_run(site: Path) -> None:
+    showing = {path.stem for path in pages(site) if "from a result file" in soup(path).get_text()}
+    assert showing >= {STEM, "status"}
+    for path in pages(site):
+        for script in soup(path).select("script"):
+            assert "from a result file" not in script.get_text(), path
+
+
 def test_second_build_does_nothing(site: Path) -> None:
     project, claims_file, _ = built_project()
     before = (site / "index.html").stat().st_mtime_ns
@@ -316,7 +323,8 @@ def test_before_anything_was_run(tmp_path: Path) -> None:
 def test_run_of_an_unpublished_chapter_has_nothing_to_compare_with(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p", results=False)
     write_results(project / "_build" / "run" / "quick" / "figures" / "01", claims_file, "quick")
-    assert "nothing to compare with" in rerun_page(read_inputs(project, "quick", claims_file))
+    inputs = read_inputs(project, "quick", claims_file)
+    assert "nothing to compare with" in rerun_page(inputs.published, inputs.own())
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def verify(
     """Set your numbers beside the published ones; exit 1 if one lies outside its tolerance or is missing.
 
     Takes your run at the profile, after running the published chapters that it lacks. Writes
-    _build/run/<profile>/verify.json. The tolerance is what a re-run with three seeds may differ by.
+    _build/run/<profile>/verify.json and, to be read, verify.html beside it. The tolerance is what a re-run with
+    three seeds may differ by.
 
     \b
     clip-invariance verify --profile quick
@@ -175,7 +176,7 @@ def verify(
     if folder and (profile or chapters):
         raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
     if folder:
-        comparison = verification.verify_folder(project, folder)
+        comparison, page = verification.verify_folder(project, folder)
     else:
         name = profile or default_profile()
         published = verification.published_chapters(project)
@@ -184,7 +185,7 @@ def verify(
         if lacking:
             notebooks = {c: n for c, n in wanted.items() if c in lacking}
             run_chapters(project, notebooks, Options(name, device, jobs=jobs))
-        comparison = verification.verify_run(project, name, wanted)
+        comparison, page = verification.verify_run(project, name, wanted)
     if as_json:
         print(json.dumps(comparison.as_json(), indent=1))
     else:
@@ -193,7 +194,7 @@ def verify(
             ("value", "published", "yours", "tolerance", "within?"),
             [(*row[:4], "yes" if row[4] else "missing" if row[2] == "-" else "NO") for row in rows],
         )
-        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing")
+        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing\n{page}")
     if comparison.outside or comparison.missing:
         raise ReportError(
             f"{comparison.outside} of {len(comparison.rows)} values lie outside their tolerance, "

@@ -29,13 +29,13 @@ from clip_invariance.report.site import (
     inputs_digest,
     origin,
     pdf_folder,
-    plain,
     printed,
     read_inputs,
     run_jupyter_book,
     stage,
 )
 from clip_invariance.report.sphinx_pages import banner
+from clip_invariance.report.words import plain
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PRINTING_SECONDS = 300
@@ -61,9 +61,11 @@ def build_pdf(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIMS
     html = run_jupyter_book(staging, "singlehtml")
     new = staging / "printed"
     new.mkdir()
-    for pages in (lambda: {}, lambda: pages_of_headings(new / PDF)):
-        write_bytes(html / NUMBERS, f"const PAGES = {json.dumps(pages())};\n".encode())
+    pages: Mapping[str, int] = {}
+    for _ in range(2):
+        write_bytes(html / NUMBERS, f"const PAGES = {json.dumps(pages)};\n".encode())
         print_page(browser, html / "index.html", new / PDF)
+        pages = pages_of_headings(new / PDF)
     write_json(new / STAMP, {"inputs": digest})
     swap_folder(new, folder)
     return folder / PDF
@@ -151,7 +153,7 @@ def print_page(browser: str, page: Path, target: Path) -> None:
         raise ReportError(f"{browser} printed no PDF; it said: {said}")
 
 
-def pages_of_headings(pdf: Path) -> Mapping[str, int]:
+def pages_of_headings(pdf: Path) -> dict[str, int]:
     """The page of every heading that the table of contents links to, by the heading's id."""
     reader = pypdf.PdfReader(pdf)
     found = ((name, reader.get_destination_page_number(place)) for name, place in reader.named_destinations.items())

@@ -27,6 +27,8 @@ from clip_invariance.profiles import PROFILES, get_profile
 
 PUBLISHED = "published"
 NOTEBOOK = "notebook.ipynb"
+#: Largest record that is read; published ones take less than a hundredth of it.
+MAX_RECORD_BYTES = 10_000_000
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=80)]
 ChapterId = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
@@ -151,6 +153,10 @@ R = TypeVar("R", bound=_Record)
 
 def _read(path: Path, model: type[R]) -> R:
     try:
+        if not path.is_file():  # a pipe or a device would never end
+            raise FileNotFoundError
+        if (size := path.stat().st_size) > MAX_RECORD_BYTES:
+            raise ReportError(f"{path} takes {size / 1e6:.0f} MB, too much for a record of results")
         # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
         return model.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -236,7 +242,8 @@ def check_files(results: Results) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------- places

@@ -23,12 +23,11 @@ import yaml
 
 from clip_invariance.errors import ReportError
 from clip_invariance.report.claims import CLAIMS_FILE
+from clip_invariance.report.passive import check_notebook, check_picture
 from clip_invariance.report.results import (
     NOTEBOOK,
     PUBLISHED,
     Results,
-    RunRecord,
-    Value,
     check_files,
     complete_folders,
     notebooks,
@@ -38,15 +37,15 @@ from clip_invariance.report.results import (
     swap_folder,
     write_json,
 )
-from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, interval, machine, number, point, short_commit, with_unit
+from clip_invariance.report.sphinx_ext import machine, short_commit
 from clip_invariance.report.sphinx_pages import Origin
-from clip_invariance.report.verify import compare
+from clip_invariance.report.verify import rerun_page
+from clip_invariance.report.words import NO_BREAK_HYPHEN, duration, plain, run_line, table
 
 STAMP = "build.json"
 PDF = "captions-define-invariance.pdf"
 CITATION = "CITATION.cff"
 PAGE_SOURCES = ("_config.yml", "_toc.yml", CITATION, "book", "notebooks", "figures", "src/clip_invariance/report")
-NO_BREAK_HYPHEN = "\u2011"
 TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -122,8 +121,7 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
     project = inputs.project
     settings = (project / name for name in ("_config.yml", "_toc.yml", CITATION))
     yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
-    code = ("claims", "explore", "pdf", "results", "site", "speed", "sphinx_ext", "sphinx_pages", "verify")
-    yield from (Path(__file__).with_name(f"{name}.py") for name in code)
+    yield from sorted(Path(__file__).parent.glob("*.py"))
     folders = [project / "book", project / "notebooks"]
     folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]
     if inputs.is_run:
@@ -189,16 +187,26 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(inputs.project / "book", staging / "book")
     for chapter, results in inputs.results.items():
-        shutil.copytree(results.folder, staging / "figures" / chapter, ignore=shutil.ignore_patterns("*.ipynb"))
+        stage_results(results, staging / "figures" / chapter)
     (staging / "notebooks").mkdir()
     for chapter, notebook in notebooks(inputs.project).items():
         stage_notebook(inputs, chapter, notebook, staging / "notebooks" / notebook.name)
     pages = {"book/status": status_page(inputs)}
     if inputs.is_run:
-        pages["book/your_run"] = rerun_page(inputs)
+        pages["book/your_run"] = rerun_page(inputs.published, inputs.own(), "methods.md#checking-a-re-run")
     for name, text in pages.items():
         (staging / f"{name}.md").write_text(text, encoding="utf-8")
     stage_config(inputs, staging, list(pages), paper)
+
+
+def stage_results(results: Results, target: Path) -> None:
+    """Copy what the run says it wrote, and nothing else that may lie in its folder."""
+    target.mkdir(parents=True)
+    for name in [*results.run.files, "run.json"]:
+        if name.endswith(".svg"):
+            check_picture(results.folder / name)
+        if name != NOTEBOOK:
+            shutil.copyfile(results.folder / name, target / name)
 
 
 def stage_config(inputs: Inputs, staging: Path, pages: list[str], paper: Path | None) -> None:
@@ -235,7 +243,12 @@ def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -
     if chapter in inputs.own():
         candidates.append(run_folder(inputs.project, inputs.source) / "notebooks" / notebook.name)
     executed = next((path for path in candidates if path.is_file()), None)
-    content = nbformat.read(executed or notebook, as_version=4)  # type: ignore[no-untyped-call]
+    try:
+        content = nbformat.read(executed or notebook, as_version=4)  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever a broken file makes nbformat raise
+        raise ReportError(f"{executed or notebook} is no notebook: {' '.join(str(error).split())[:200]}") from None
+    if executed:
+        check_notebook(executed, content)
     if failed_cells(content):
         raise ReportError(f"{executed or notebook}: a cell failed in this run: run chapter {chapter} again")
     if executed and results:
@@ -256,43 +269,6 @@ def failed_cells(notebook: Any) -> bool:
 
 
 # ---------------------------------------------------------------- what the pages show, in words
-
-
-def run_line(run: RunRecord) -> str:
-    """Profile, device, date, duration and commit of a run in one line."""
-    return (
-        f"{run.profile} on {plain(machine(run))}, {run.started[:10]}, in {duration(run.wall_seconds)}; "
-        f"commit {plain(short_commit(run))}"
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words a reader likes, kept on one line: "0.4 s", "42 s", "3 min 5 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if seconds < 10:
-        words = f"{seconds:.1f} s"
-    elif whole < 60:
-        words = f"{whole} s"
-    elif whole < 3600:
-        words = f"{whole // 60} min {whole % 60} s"
-    else:
-        words = f"{whole // 3600} h {whole % 3600 // 60} min"
-    return words.replace(" ", NO_BREAK_SPACE)
-
-
-def plain(text: str) -> str:
-    """Text from a results file, safe inside a Markdown table: no markup, no cell borders, no line breaks."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; on a phone each row becomes a list, where every cell needs its label."""
-    labelled = [
-        [f"[{name}]{{.cell-label}} {cell}" if cell else "" for name, cell in zip(header, row, strict=True)]
-        for row in rows
-    ]
-    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *labelled]]
-    return "\n".join([":::{container} table-stacks", *lines, ":::", ""])
 
 
 def status_page(inputs: Inputs) -> str:
@@ -327,47 +303,6 @@ def status_page(inputs: Inputs) -> str:
         memory = f"it took up to {results.run.peak_memory_mb:.0f} MB of memory"
         text.append(f"**Chapter {int(chapter)}** was run with {', '.join(versions)}; {memory}.\n")
     return "\n".join(text)
-
-
-def rerun_page(inputs: Inputs) -> str:
-    """Published values beside those of this run."""
-    text = [
-        "# Your run beside the published one",
-        "",
-        "A value counts as reproduced when it differs from the published one by no more than the tolerance.",
-        "[Methods](methods.md#checking-a-re-run) says where that comes from.",
-        "",
-    ]
-    for chapter, mine in inputs.own().items():
-        text += [f"## Chapter {int(chapter)}", "", f"Yours: {run_line(mine.run)}.", ""]
-        if chapter not in inputs.published:
-            text += ["Nothing is published for this chapter yet, so there is nothing to compare with.", ""]
-            continue
-        published = inputs.published[chapter]
-        rows, within = comparison(published, mine)
-        text += [f"Published: {run_line(published.run)}.", ""]
-        text += [f"**{within} of {len(rows)} values within tolerance.**", ""]
-        text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
-    return "\n".join(text)
-
-
-def comparison(published: Results, mine: Results) -> tuple[list[list[str]], int]:
-    """One row per published value, and how many of yours lie within the tolerance."""
-    chapter = published.run.chapter
-    compared = compare({chapter: published}, {chapter: mine})
-    rows = []
-    for row in compared.rows:
-        name = row.name.partition(".")[2]
-        value, yours = published.values.values[name], mine.values.values.get(name)
-        tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
-        texts = in_full(value), in_full(yours) if yours else "", tolerance
-        outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
-        rows.append([f"`{name}`", *(plain(text) for text in texts), outcome])
-    return rows, compared.within
-
-
-def in_full(value: Value) -> str:
-    return f"{point(value)} {interval(value)}"
 
 
 # ---------------------------------------------------------------- Jupyter Book

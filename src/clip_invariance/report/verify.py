@@ -1,4 +1,4 @@
-"""A run compared with what is published, value by value."""
+"""A run compared with what is published, value by value: as numbers, as a page of the site and as a page of its own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+from mdit_py_plugins.attrs import attrs_plugin
+
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.report.results import (
     PUBLISHED,
     Results,
+    RunRecord,
+    Value,
     complete_folders,
     load_results,
     read_folders,
     run_folder,
+    write_bytes,
     write_json,
 )
+from clip_invariance.report.sphinx_ext import interval, number, point, with_unit
+from clip_invariance.report.words import plain, run_line, table
+
+PAGE = "verify.html"
 
 
 @dataclass(frozen=True)
@@ -77,16 +87,15 @@ def published_chapters(project: Path) -> dict[str, Results]:
     return published
 
 
-def verify_run(project: Path, profile: str, chapters: Mapping[str, object]) -> Comparison:
-    """Compare the run at a profile with the published values of ``chapters``, and write ``verify.json`` beside it."""
+def verify_run(project: Path, profile: str, chapters: Mapping[str, object]) -> tuple[Comparison, Path]:
+    """Compare the run at a profile with the published values of ``chapters``; see :func:`write`."""
     published = {c: r for c, r in published_chapters(project).items() if c in chapters}
-    comparison = compare(published, read_folders(complete_folders(run_folder(project, profile) / "figures")))
-    _write(project, profile, comparison)
-    return comparison
+    yours = read_folders(complete_folders(run_folder(project, profile) / "figures"))
+    return write(run_folder(project, profile), published, {c: r for c, r in yours.items() if c in chapters})
 
 
-def verify_folder(project: Path, folder: Path) -> Comparison:
-    """Compare somebody's results (``folder`` or ``folder/figures`` with one folder per chapter).
+def verify_folder(project: Path, folder: Path) -> tuple[Comparison, Path]:
+    """Compare somebody's results (``folder`` or ``folder/figures`` with one folder per chapter); see :func:`write`.
 
     Raises:
         UsageError: if there are no results in it.
@@ -95,10 +104,84 @@ def verify_folder(project: Path, folder: Path) -> Comparison:
     yours = read_folders(complete_folders(folder / "figures") or complete_folders(folder))
     if not yours:
         raise UsageError(f"{folder} holds no results: expected {folder / '01' / 'run.json'} or the like")
-    comparison = compare(published_chapters(project), yours)
-    _write(project, next(iter(yours.values())).run.profile, comparison)
-    return comparison
+    profile = next(iter(yours.values())).run.profile
+    return write(run_folder(project, profile), published_chapters(project), yours)
 
 
-def _write(project: Path, profile: str, comparison: Comparison) -> None:
-    write_json(run_folder(project, profile) / "verify.json", comparison.as_json())
+def write(folder: Path, published: Mapping[str, Results], yours: Mapping[str, Results]) -> tuple[Comparison, Path]:
+    """Compare, and leave ``verify.json`` and a page in the folder. Returns both."""
+    comparison = compare(published, yours)
+    write_json(folder / "verify.json", comparison.as_json())
+    write_bytes(folder / PAGE, as_html(rerun_page(published, yours)).encode())
+    return comparison, folder / PAGE
+
+
+# ---------------------------------------------------------------- as a page
+
+
+def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], explained: str = "") -> str:
+    """Markdown: for each chapter of yours who ran what where, a summary, and one row per published value.
+
+    Args:
+        explained: address of where the tolerance is explained.
+    """
+    said = f" [Methods]({explained}) says where that comes from." if explained else ""
+    text = [
+        "# Your run beside the published one",
+        "",
+        f"A value counts as reproduced when it differs from the published one by no more than the tolerance.{said}",
+        "",
+    ]
+    for chapter, mine in yours.items():
+        text += [f"## Chapter {int(chapter)}", ""]
+        if chapter not in published:
+            text += [f"Yours: {origin_line(mine.run)}", ""]
+            text += ["Nothing is published for this chapter yet, so there is nothing to compare with.", ""]
+            continue
+        theirs = published[chapter]
+        compared = compare({chapter: theirs}, {chapter: mine})
+        missing = f", {compared.missing} missing" if compared.missing else ""
+        text += [f"**{compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
+        text += [f"- Published: {origin_line(theirs.run)}", f"- Yours: {origin_line(mine.run)}", ""]
+        rows = [printed_row(row, theirs, mine) for row in compared.rows]
+        text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
+    for chapter in published.keys() - yours.keys():
+        text += [f"## Chapter {int(chapter)}", "", "Not in your run.", ""]
+    return "\n".join(text)
+
+
+def origin_line(run: RunRecord) -> str:
+    """Profile, seeds, device, commit and versions of a run."""
+    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in sorted(run.versions.items()))
+    return f"{run_line(run)}; {run.seeds} seeds; {versions}."
+
+
+def printed_row(row: Row, published: Results, mine: Results) -> list[str]:
+    """One row of the table: name, both values with their intervals, tolerance, verdict."""
+    name = row.name.partition(".")[2]
+    value, yours = published.values.values[name], mine.values.values.get(name)
+    tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
+    texts = in_full(value), in_full(yours) if yours else "", tolerance
+    outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
+    return [f"`{name}`", *(plain(text) for text in texts), outcome]
+
+
+def in_full(value: Value) -> str:
+    return f"{point(value)} {interval(value)}"
+
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #8884; text-align: left; }
+.cell-label { display: none; }
+"""
+
+
+def as_html(markdown: str) -> str:
+    """A page that needs nothing but itself."""
+    render = MarkdownIt("commonmark", {"html": False}).enable("table").use(attrs_plugin, spans=True).render
+    body = render("\n".join(line for line in markdown.splitlines() if not line.startswith(":::")))
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Your run</title>'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'

@@ -1,0 +1,47 @@
+"""What pages say about runs, in Markdown that no text from a results file can break out of."""
+
+from __future__ import annotations
+
+import re
+
+from clip_invariance.report.results import RunRecord
+from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, machine, short_commit
+
+NO_BREAK_HYPHEN = "\u2011"
+
+
+def run_line(run: RunRecord) -> str:
+    """Profile, device, date, duration and commit of a run in one line."""
+    return (
+        f"{run.profile} on {plain(machine(run))}, {run.started[:10]}, in {duration(run.wall_seconds)}; "
+        f"commit {plain(short_commit(run))}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a reader likes, kept on one line: "0.4 s", "42 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if seconds < 10:
+        words = f"{seconds:.1f} s"
+    elif whole < 60:
+        words = f"{whole} s"
+    elif whole < 3600:
+        words = f"{whole // 60} min {whole % 60} s"
+    else:
+        words = f"{whole // 3600} h {whole % 3600 // 60} min"
+    return words.replace(" ", NO_BREAK_SPACE)
+
+
+def plain(text: str) -> str:
+    """Text from a results file, safe inside a Markdown table: no markup, no cell borders, no line breaks."""
+    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; on a phone each row becomes a list, where every cell needs its label."""
+    labelled = [
+        [f"[{name}]{{.cell-label}} {cell}" if cell else "" for name, cell in zip(header, row, strict=True)]
+        for row in rows
+    ]
+    lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *labelled]]
+    return "\n".join([":::{container} table-stacks", *lines, ":::", ""])
