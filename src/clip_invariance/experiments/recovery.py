@@ -641,7 +641,7 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
     rows = []
     for task in LOST:
         for n in budgets_of(found):
-            ways = {
+            ways: dict[tuple[str, str], pd.Series] = {
                 ("probe", PROBE): frozen(found, task, n),
                 ("backbone", BACKBONE): frozen(found, task, n, depth="backbone"),
                 **{(how, name): tuned(found, Tuning(SILENT_, how, task, n)) for name, how in TUNED_AS.items()},

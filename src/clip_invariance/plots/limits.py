@@ -107,7 +107,7 @@ def pictures(table: pd.DataFrame) -> Figure:
         "cards": "cards",
     }
     figure = plt.figure(figsize=(WIDTH, 6.6), layout="constrained")
-    parts = figure.subfigures(len(rows), 1, height_ratios=[2.1, 2.7, 1.25])
+    parts = np.asarray(figure.subfigures(len(rows), 1, height_ratios=[2.1, 2.7, 1.25]))
     for part, (name, lines) in zip(parts, rows.items(), strict=True):
         here = table[table["set"] == name]
         shown = list(dict.fromkeys(here["name"]))
@@ -320,8 +320,8 @@ def surroundings(table: pd.DataFrame) -> Figure:
     shown = _shown(ENCODERS, table["encoder"])
     handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in shown.items()]
     handles += [
-        Line2D([], [], color=faint(), linestyle=style, label=name)
-        for name, style in (("before its usual background", "--"), ("before another one", "-"))
+        Line2D([], [], color=faint(), linestyle="--", label="before its usual background"),
+        Line2D([], [], color=faint(), linestyle="-", label="before another one"),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
     _headline(figure, "Things that always came with one background, before another")
@@ -346,7 +346,7 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
     """Above: three things in four versions. Below: what two encoders answer."""
     shown, rows = table[table["pixels"].notna()], table[table["value"].notna()]
     figure = plt.figure(figsize=(WIDTH, 6.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.25, 1]))
     names = list(dict.fromkeys(shown["name"]))
     axes = above.subplots(len(names), len(LOOKS))
     for column, (version, title) in enumerate(LOOKS.items()):

@@ -34,13 +34,11 @@ def correlations(table: pd.DataFrame) -> Figure:
     colours = [PALETTE["blue"] if value > 0.8 else PALETTE["orange"] for value in table["value"]]
     ax.hlines(y, 0, table["value"], color=colours, linewidth=5, alpha=0.35)
     ax.scatter(table["value"], y, color=colours, s=30, zorder=3)
-    for place, row in enumerate(table.itertuples()):
-        if pd.notna(row.low):
-            ax.plot([row.low, row.high], [place, place], color=colours[place], linewidth=1.4)
-        right = row.value > 0
-        end = max(row.value, row.high) if pd.notna(row.high) and right else row.value
-        start = row.low if pd.notna(row.low) else row.value
-        ax.annotate(f"{row.value:.2f}", (end if right else start, place), (7 if right else -7, 0), va="center",
+    for place, (value, low, high) in enumerate(table[["value", "low", "high"]].to_numpy(dtype=float).tolist()):
+        ax.plot([low, high], [place, place], color=colours[place], linewidth=1.4)  # nothing where there is no interval
+        right = value > 0
+        outer = np.nanmax([value, high]) if right else np.nanmin([value, low])
+        ax.annotate(f"{value:.2f}", (outer, place), (7 if right else -7, 0), va="center",
                     textcoords="offset points", ha="left" if right else "right", fontsize=8.5)  # fmt: skip
     ax.set_yticks(y, labels=[f"{row.dataset}: {row.task}" for row in table.itertuples()])
     ax.tick_params(axis="y", length=0)
