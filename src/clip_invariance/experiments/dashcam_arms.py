@@ -50,13 +50,12 @@ CONTROLS = {
     "narrower embedding": Arm(embed_dim=16),
 }
 
-#: Enough for every essential condition of the chapter's claims.
-_QUICK = (SILENT, SOMETIMES, TALKATIVE, LARGE, LABELS["small"], UNTRAINED["small"])
+#: Enough for every condition of the chapter's claims.
+_QUICK = (SILENT, SOMETIMES, TALKATIVE, LARGE, LABELS["small"], LABELS["large"], UNTRAINED["small"])
 _STANDARD = (
     *_QUICK,
     *(Arm(mention=p) for p in (0.03, 0.3)),
     *(Arm(mention=p, light_size="large") for p in (0.03, 0.1, 0.3, 1.0)),
-    LABELS["large"],
     VIEWS,
     UNTRAINED["large"],
     *(arm for name, arm in CONTROLS.items() if name != "narrower embedding"),
