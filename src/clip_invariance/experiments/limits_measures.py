@@ -204,7 +204,7 @@ def _depths(reader: Reader, images: Tensor) -> dict[str, Tensor]:
     """The representations that probes may read: three of those of :func:`measure.depths.depths`."""
     embedding = clip.embed(reader.model, images)
     found = {"backbone": clip.backbone(reader.model, images), "embedding": embedding}
-    if reader.arm.objective == "captions" and reader.arm.trained:
+    if reader.arm.objective == "captions":
         texts = {text for slot in always_named(reader.arm) for text in _sayable(reader.arm, slot)}
         found["span"], _ = project_on_span(embedding, reader.say(sorted(texts)))
     return found
