@@ -105,10 +105,10 @@ def value(table: pd.DataFrame, *where: object) -> float:
 
 def test_an_encoder_that_sees_the_light_gets_it_in_words_and_with_labels(tables: Mapping[str, pd.DataFrame]) -> None:
     table = tables["seeing"]
-    for pictures in ("large", "photographs"):
-        assert value(table, AUDITED, pictures, "zero_shot", "words") > 75
-        assert value(table, AUDITED, pictures, "probe", "embedding") > 85
-        assert value(table, AUDITED, pictures, "knn", "embedding") > 85
+    # It looks at the upper half only, where photographs have the red lamp and not the green one.
+    for pictures, least in (("large", 85), ("photographs", 70)):
+        for metric, depth in (("zero_shot", "words"), ("probe", "embedding"), ("knn", "embedding")):
+            assert value(table, AUDITED, pictures, metric, depth) > least
     assert value(table, AUDITED, "large", "d_prime", "embedding") > 1.5
     assert value(table, AUDITED, "large", "false_go", "embedding") < 60
     assert value(table, AUDITED, "small", "probe", "embedding", "car_colour") < 40  # chance: 17
@@ -122,7 +122,7 @@ def test_an_encoder_that_is_blind_to_the_light_is_at_chance(tables: Mapping[str,
             assert value(table, AUDITED, pictures, metric, depth) == pytest.approx(50, abs=14)
         assert abs(value(table, AUDITED, pictures, "d_prime", "embedding")) < 0.6
         assert value(table, AUDITED, pictures, "false_go", "embedding") > 90
-    assert value(table, AUDITED, "small", "probe", "embedding", "time") > 50  # chance: 33; the night is dark
+    assert value(table, AUDITED, "small", "probe", "embedding", "time") > 40  # chance: 33; the night is dark
 
 
 def test_pixels_stand_beside_and_chance_is_named(tables: Mapping[str, pd.DataFrame]) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from typer.exceptions import TyperException
 
 from clip_invariance.errors import ReportError, UsageError
@@ -356,7 +356,10 @@ def _number(value: float | None) -> str:
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    names = (
+        Column(name, no_wrap=number == 0) for number, name in enumerate(columns)
+    )  # what a row is about stays whole
+    table = Table(*names, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -46,7 +48,8 @@ def overview(table: pd.DataFrame, name: str) -> Figure:
         ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
     ax.set_yticks(range(len(THINGS)), labels=list(THINGS))
     ax.set(ylim=(len(THINGS) - 0.5, -0.5), xlim=(0, 102), xlabel="right, % (dotted: chance)")
-    figure.suptitle(f"What can be read from {name}", x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+    title = "\n".join(textwrap.wrap(f"What can be read from {name}", 60))
+    figure.suptitle(title, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
     handles = [
         Line2D(
             [], [], linestyle="", marker=marker, color=colour, markersize=5, label=series,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import time
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from clip_invariance.errors import UsageError
+from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.experiments import audit, photographs
 from clip_invariance.experiments.audit import AUDITED, DEPTHS, PIXELS, READINGS, THINGS, UNTRAINED, find
 from clip_invariance.experiments.dashcam_measures import Reader
@@ -30,7 +31,8 @@ from clip_invariance.worlds.traffic_lights import ATTRIBUTION
 
 PNG_DPI = 144
 THEMES: tuple[Theme, Theme] = ("light", "dark")
-_TIMED = 16
+#: Pictures that the time is guessed from.
+_TIMED = {"cpu": 16, "cuda": 256}
 _QUIET_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
 
@@ -55,7 +57,7 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
 
     Raises:
         UsageError: for wrong arguments or a checkpoint that cannot be had.
-        ReportError: if the package of photographs is missing or broken.
+        ReportError: if the package of photographs is missing or broken, or memory runs out.
     """
     started, clock = provenance.now(), time.perf_counter()
     device = provenance.resolve_device(device)
@@ -84,9 +86,15 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         "damaged_photographs": [line for line in stock["damage"] if line],
     }
     pictures = seeds * 2 * much.pictures() + (1 + seeds) * int(shown.sum())
-    _announce(name, encoder, checkpoint, device, pictures)
-    with _bar(pictures) as bar:
-        rows = _measure(checkpoint, encoder, much, seeds, device, bar.update)
+    folder.mkdir(parents=True, exist_ok=True)  # fails now rather than after the measuring
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--output {folder}: cannot be written to")
+    try:
+        _announce(name, encoder, checkpoint, device, pictures)
+        with _bar(pictures) as bar:
+            rows = _measure(checkpoint, encoder, much, seeds, device, bar.update)
+    except torch.OutOfMemoryError:
+        raise ReportError(f"{name} does not fit into the memory of the device: try --device cpu") from None
     table = audit.tabulate(rows, int(shown["test"]))
     record |= {
         "device": device,
@@ -148,16 +156,17 @@ def _announce(name: str, encoder: Encoder, checkpoint: Checkpoint, device: str, 
     """Say what will be done and how long it may take, from a few pictures."""
     for note in checkpoint.notes:
         print(f"note: {note}", file=sys.stderr)
-    few = torch.zeros(_TIMED, 3, *[audit.drawn_size(encoder.size)] * 2, dtype=torch.uint8, device=device)
+    count, side = _TIMED[device], audit.drawn_size(encoder.size)
+    few = torch.zeros(count, 3, side, side, dtype=torch.uint8, device=device)
     encoder.images(few)
     clock = time.perf_counter()
     encoder.images(few)
-    rate = _TIMED / (time.perf_counter() - clock)
+    rate = count / (time.perf_counter() - clock)
     seconds = pictures / rate
     about = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
     print(
         f"{name}: {encoder.parameters / 1e6:.1f} M parameters, {encoder.size} px, on {device}. {pictures:,} pictures "
-        f"at {rate:.0f}/s: about {about}, and a little for the probes. Fewer: --scenes, --seeds.",
+        f"at {rate:.3g}/s: about {about}, and a little for the probes. Fewer: --scenes, --seeds.",
         file=sys.stderr,
     )
 
@@ -261,18 +270,23 @@ def _called_red(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> tuple[
 
 def plus_minus(row: pd.Series) -> str:
     """A number and half its interval's width, for a narrow table."""
+    low, high = _ends(row)
     digits = 2 if row["metric"] == "d_prime" else 0
-    return f"{row['value']:.{digits}f} ±{(row['high'] - row['low']) / 2:.{digits}f}"
+    return f"{row['value']:.{digits}f} ±{(high - low) / 2:.{digits}f}"
 
 
 def bracketed(row: pd.Series) -> str:
-    """A number and its interval; shares stay within 0 and 100."""
-    if row["metric"] == "d_prime":
-        return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-    low, high = row["low"], row["high"]
-    if row["metric"] != "distance":
-        low, high = max(low, 0.0), min(high, 100.0)
-    return f"{row['value']:.0f} [{low:.0f}, {high:.0f}]"
+    """A number and its interval."""
+    low, high = _ends(row)
+    digits = 2 if row["metric"] == "d_prime" else 0
+    return f"{row['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _ends(row: pd.Series) -> tuple[float, float]:
+    """Ends of the interval; those of shares stay within 0 and 100."""
+    if row["metric"] in ("d_prime", "distance"):
+        return row["low"], row["high"]
+    return max(row["low"], 0.0), min(row["high"], 100.0)
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
