@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help report site test bench lint lock clean
+.PHONY: help report site pdf test bench lint lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ report: $(INSTALLED)  ## run every chapter at the profile that fits this machine
 
 site: $(INSTALLED)  ## build the site from the published results, without running anything
 	$(BIN)/python -m clip_invariance.cli build $(ARGS)
+
+pdf: $(INSTALLED)  ## print the published report as one PDF; needs Chromium or Chrome
+	$(BIN)/python -m clip_invariance.cli pdf $(ARGS)
 
 test: $(INSTALLED)  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)

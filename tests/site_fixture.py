@@ -59,6 +59,18 @@ $$f(g \\cdot x) = f(x) \\quad \\text{for all } g \\in G$$
 Accuracy by place. Trained at one place, the torus net does not care where the object is.
 ```
 
+```{explore} 01/mention
+:ask: Captions mention the light:
+:choose: mention
+:of: panel
+:by: series
+:marks: words; probe, embedding = probe
+:levels: chance; untrained
+:unit: accuracy, %
+
+Only rates that were trained can be chosen.
+```
+
 ```{result-table} 01/kayhan
 :digits: 1
 Published numbers beside ours.
@@ -69,6 +81,21 @@ Published numbers beside ours.
 ```{claims}
 :chapter: 01
 ```
+"""
+
+MENTION = """panel,series,mention,value,low,high,n
+small light,words,0.0,49.5,47.0,52.0,5
+small light,"probe, embedding",0.0,54.2,52.1,56.3,5
+large light,words,0.0,50.5,48.0,53.0,5
+large light,"probe, embedding",0.0,80.0,78.0,82.0,5
+small light,words,1.0,99.0,98.0,100.0,5
+small light,"probe, embedding",1.0,99.5,99.0,100.0,5
+large light,words,1.0,100.0,100.0,100.0,5
+small light,words,0.1,51.0,49.0,53.0,5
+small light,"probe, embedding",0.1,66.0,61.0,71.0,5
+small light,untrained,,60.0,58.0,62.0,5
+small light,chance,,50.0,,,
+large light,chance,,50.0,,,
 """
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="520" height="260" viewBox="0 0 520 260">
@@ -119,6 +146,8 @@ def write_results(folder: Path, claims_file: Path, profile: str = "standard", sh
     write_json(folder / "values.json", {"schema": 1, "chapter": "01", "profile": profile, "values": values})
     write_json(folder / "accuracy_by_place.json", sidecar("accuracy_by_place", "figure", profile, seeds))
     write_json(folder / "kayhan.json", sidecar("kayhan", "table", profile, seeds))
+    write_json(folder / "mention.json", sidecar("mention", "table", profile, seeds))
+    (folder / "mention.csv").write_text(MENTION)
     (folder / "accuracy_by_place.svg").write_text(SVG.format(ink="#1f2328"))
     (folder / "accuracy_by_place.dark.svg").write_text(SVG.format(ink="#e6e9ec"))
     (folder / "accuracy_by_place.csv").write_text("place,accuracy\n0,0.98\n1,0.97\n")
@@ -131,7 +160,7 @@ def write_results(folder: Path, claims_file: Path, profile: str = "standard", sh
     run = {
         **common(profile, seeds), "schema": 1, "rules": rules_digest(load_claims(claims_file), "01"),
         "parameters": {"profile": profile, "device": "auto"}, "started": "2026-11-20T10:00:00Z", "reused": 7,
-        "figures": ["accuracy_by_place", "kayhan"], "files": files,
+        "figures": ["accuracy_by_place", "kayhan", "mention"], "files": files,
     }  # fmt: skip
     RunRecord.model_validate_json(json.dumps(run))
     write_json(folder / "run.json", run)

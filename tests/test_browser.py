@@ -322,6 +322,48 @@ def test_address_of_a_row_shows_it_whatever_is_filtered(visit: Visit) -> None:
     )
 
 
+#: Where the middle of each visible mark lies, from 0 to 1 of its track, and what the table of numbers says.
+MARKS = """
+() => [[...document.querySelectorAll('.explore-mark:not([hidden])')]
+    .filter(mark => getComputedStyle(mark).visibility === 'visible')
+    .map(mark => parseFloat(getComputedStyle(mark, '::after').left) / mark.offsetWidth),
+  [...document.querySelectorAll('.explore-number')].map(cell => cell.textContent)]
+"""
+
+
+@pytest.mark.parametrize(
+    "visit", [{"viewport": PHONE, "color_scheme": "dark", "reduced_motion": "reduce"}], indirect=True
+)
+def test_slider_moves_the_marks_to_what_was_measured(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    slider, said = page.locator(".explore input[type=range]"), page.locator(".explore-choice")
+    height = page.locator(".explore").evaluate("figure => figure.offsetHeight")
+    places, numbers = page.evaluate(MARKS)
+    assert places == pytest.approx([0.495, 0.542, 0.505, 0.8], abs=0.003)
+    assert numbers[1] == "54.2 [52.1, 56.3]"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert (said.inner_text(), slider.get_attribute("aria-valuetext")) == ("in 10\u202f%", "in 10\u202f%")
+    places, numbers = page.evaluate(MARKS)
+    assert places == pytest.approx([0.51, 0.66], abs=0.003)  # nobody trained the large light at this rate
+    assert numbers == ["51.0 [49.0, 53.0]", "66.0 [61.0, 71.0]", "", ""]
+    page.keyboard.press("End")
+    assert said.inner_text() == "always"
+    page.locator(".explore-legend input").first.uncheck()  # words
+    assert page.evaluate(MARKS)[0] == pytest.approx([0.995], abs=0.003)
+    page.keyboard.press("Space")
+    assert len(page.evaluate(MARKS)[0]) == 3
+    assert page.locator(".explore").evaluate("figure => figure.offsetHeight") == height
+
+
+@pytest.mark.parametrize("visit", [{**LIGHT, "java_script_enabled": False}], indirect=True)
+def test_without_scripts_the_figure_stays_and_the_slider_is_gone(visit: Visit) -> None:
+    page = visit.open(CHAPTER)
+    assert page.locator("img.only-light").is_visible()
+    assert page.locator(".explore:visible").count() == 0
+    visit.problems[:] = [p for p in visit.problems if not p.endswith(".js")]  # scripts are preloaded in vain
+
+
 @pytest.mark.parametrize("visit", [{**LIGHT, "java_script_enabled": False}], indirect=True)
 def test_without_scripts_every_claim_and_the_score_are_there(visit: Visit) -> None:
     page = visit.open(LEDGER)

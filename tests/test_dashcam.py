@@ -229,3 +229,16 @@ def test_drawing_is_not_slow() -> None:
 def test_a_gpu_draws_the_same_pictures(scenes: dashcam.Scenes) -> None:
     difference = dashcam.render(scenes).int() - dashcam.render(scenes, device="cuda").cpu().int()
     assert (difference.abs() > 2).float().mean() < 1e-3
+
+
+def test_the_largest_pedestrian_is_drawn_as_sharply_as_in_a_picture_four_times_as_large() -> None:
+    """Stretched from a smaller drawing, a large pedestrian is a ghost that the street shines through."""
+    shown = dashcam.sample(40, seed=0, given={"pedestrian": 2, "time": 0, "weather": 0})
+    for name, value in (("pedestrian_scale", 3.0), ("noise", 0.0), ("blur", 0.0)):
+        shown = dashcam.change(shown, name, value)
+    small, large = dashcam.render(shown, size=48), dashcam.render(shown, size=192)
+    differs = (small.float() - F.avg_pool2d(large.float(), 4)).abs().mean(1)
+    outside = ~dashcam.masks(shown, size=48)["pedestrian"]
+    inside = F.max_pool2d(outside.float()[:, None], 5, 1, 2)[:, 0] == 0  # two pixels from the outline
+    assert inside.sum() > 1000
+    assert differs[inside].mean() < 13  # of 255; a ghost differs by 18

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,14 @@ PAGES = {
     "01_outside": "# A\n\n```{result-figure} 01/../../secret\n```\n",
     "01_missing_column": "# A\n\n```{result-table} 01/kayhan\n:columns: padding, nope\n```\n",
     "01_no_claims": "# A\n\n```{claims}\n:chapter: 77\n```\n",
+    "01_explore": (
+        "# A\n\n```{explore} 01/mention\n:ask: How often?\n:choose: mention\n:of: panel\n:by: series\n"
+        ":levels: chance; untrained\n:unit: accuracy, %\n\nChoose.\n```\n"
+    ),
+    "01_explore_nothing": "# A\n\n```{explore} 01/nothing\nCaption.\n```\n",
+    "01_explore_column": (
+        "# A\n\n```{explore} 01/mention\n:ask: Q\n:choose: rate\n:of: panel\n:by: series\n:unit: %\n```\n"
+    ),
     "01_typed": "# A\n\nThe net loses 1.2 points.\n",
     "01_typed_negative": "# A\n\nIt loses −31.6 points.\n",
     "01_typed_percent": "# A\n\nIt is right in 98.2 % of cases.\n",
@@ -98,6 +107,8 @@ PAGES = {
 }
 
 WARNED = {
+    "01_explore_nothing": "explore 01/nothing: no such figure",
+    "01_explore_column": "explore 01/mention: 'rate'",
     "01_missing_value": "no value '01.nowhere'",
     "01_missing_chapter": "no value '09.c02_drop_torus'",
     "01_bad_form": "unknown form 'bare'",
@@ -128,7 +139,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     (source / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\n```\n")
     warnings = io.StringIO()
     settings = {
-        "extensions": ["myst_parser", "clip_invariance.report.sphinx_ext"],
+        "extensions": ["myst_parser", "clip_invariance.report.sphinx_ext", "clip_invariance.report.explore"],
         "myst_enable_extensions": ["dollarmath"],
         "clip_invariance_claims": str(claims_file),
     }
@@ -210,3 +221,15 @@ def test_score_leads_to_the_filtered_ledger(built: tuple[Path, list[str]]) -> No
     assert "5 of 44 claims measured." in page.get_text()
     links = [a["href"] for a in page.select(".score a")]
     assert links[:2] == ["claims.html#verdict=supported", "claims.html#verdict=qualified"]
+
+
+def test_explorer_is_complete_before_any_script_runs(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_explore.html").read_text(encoding="utf-8"), "html.parser")
+    figure = page.select_one("figure.explore")
+    assert figure is not None
+    assert [choice["name"] for choice in json.loads(str(figure["data-choices"]))] == ["never", "in 10\u202f%", "always"]
+    assert str(figure.select(".explore-mark")[0]["style"]).startswith("--value: 49.5;")
+    cells = [cell.get_text() for cell in figure.select("tbody tr")[1].select("td")]
+    assert cells == ["50.5 [48.0, 53.0]", "80.0 [78.0, 82.0]", "50.0", ""]
+    (slider,) = figure.select("input[type=range]")
+    assert (slider["min"], slider["max"], slider["aria-valuetext"]) == ("0", "2", "never")

@@ -38,6 +38,7 @@ clip-invariance report                  re-run every chapter, then build the pag
 clip-invariance run 3 --profile smoke   a first try of chapter 3, within a minute or so
 clip-invariance verify                  your numbers beside the published ones
 clip-invariance build && clip-invariance serve
+clip-invariance audit --model ViT-B-32 --pretrained openai   the same questions to an encoder of yours
 
 \b
 Profiles:
@@ -106,6 +107,23 @@ def build(source: Source = "published") -> None:
     clip-invariance build                published results
     clip-invariance build --from quick   your run at profile quick, laid over the published results
     """
+    _build(source)
+
+
+@app.command()
+def pdf(source: Source = "published") -> None:
+    """Print the pages as one PDF with a table of contents, and link to it from the site.
+
+    Needs Chromium or Chrome (on Debian and Ubuntu: apt-get install chromium), or its place in $CHROMIUM.
+
+    \b
+    clip-invariance pdf                published results
+    clip-invariance pdf --from quick   your run at profile quick, laid over the published results
+    """
+    from clip_invariance.report.pdf import build_pdf
+    from clip_invariance.report.results import find_project
+
+    print(build_pdf(find_project(), source))
     _build(source)
 
 
@@ -240,6 +258,43 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
             for row in rows
         ],
     )
+
+
+@app.command()
+def audit(
+    model: Annotated[
+        str, typer.Option(help="A model that open_clip knows, or local-dir:FOLDER or hf-hub:OWNER/NAME, with weights.")
+    ],
+    pretrained: Annotated[
+        str, typer.Option(help="A tag that open_clip knows, or a file of weights. Not with local-dir: and hf-hub:.")
+    ] = "",
+    device: Device = "auto",
+    scenes: Annotated[
+        int, typer.Option(help="Drawn scenes for each repetition and size of the light; half fit probes, half test.")
+    ] = 1000,
+    seeds: Annotated[int, typer.Option(help="Repetitions with other scenes, at least 2.")] = 5,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: _build/audit/<model and weights>/.")
+    ] = None,
+) -> None:
+    """Measure an encoder of yours as chapter 4 measures its own.
+
+    Does it tell a red light from a green one, somebody crossing from nobody, in words and with labels, on drawn
+    dashcam scenes and on photographs, beside the same architecture untrained and raw pixels? Prints the tables and
+    writes table.csv, audit.json, audit.md and the figure audit.png. Says first how long it will take.
+
+    \b
+    clip-invariance audit --model ViT-B-32 --pretrained openai
+    clip-invariance audit --model ViT-B-32-quickgelu --pretrained weights.safetensors --scenes 400
+    clip-invariance audit --model local-dir:my-clip --device cuda
+    """
+    from clip_invariance.report import audit as auditing
+
+    done = auditing.run(model, pretrained, device=device, scenes=scenes, seeds=seeds, output=output)
+    for header, rows in auditing.summary(done.table):
+        _print_table(tuple(header), [tuple(row) for row in rows])
+        print()
+    print(f"{done.folder / 'audit.md'}\n95 % intervals: half their width after ±; whole in the table")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from clip_invariance.experiments.dashcam_arms import (
     CONTROLS,
     LABELS,
     LARGE,
+    PATIENT,
     SILENT,
     SOMETIMES,
     TALKATIVE,
@@ -371,6 +372,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
         "two views, no captions": VIEWS,
         "untrained": UNTRAINED["small"],
         "captions always mention it": TALKATIVE,
+        "the same, three times as long": PATIENT[1.0],
         "trained on labels": LABELS["small"],
     }
     parts = []
@@ -550,10 +552,18 @@ def _mention_values(table: pd.DataFrame) -> list[NamedValue | None]:
 
 def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
     names = {**{name.replace(" ", "_"): arm for name, arm in CONTROLS.items()}, "views": VIEWS}
-    return [
+    rows = [
         _mean(f"control_{name}", probe(table, arm), "%", OTHERS, f"probe for the small light on the embedding: {name}")
         for name, arm in names.items()
     ]
+    for rate, arm in PATIENT.items():
+        for reader, metric, depth in (("probe", "probe", "embedding"), ("words", "zero_shot", "words")):
+            for factor in ("light", "pedestrian"):
+                found = percent(table, arm, metric, depth, factor)
+                name = f"long_{factor}_{reader}_p{round(100 * rate):03d}"
+                said = f"{reader} for the {factor}, mentioned at rate {rate:g}, three times the steps"
+                rows.append(_mean(name, found, "%", COURSE, said))
+    return rows
 
 
 def _photograph_values(alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedValue | None]:

@@ -38,6 +38,8 @@ LABELS = {size: Arm("labels", light_size=size) for size in ("small", "large")}
 VIEWS = Arm("views")
 LARGE = Arm(light_size="large")
 SOMETIMES = Arm(mention=0.1)
+#: Captions that mention light and pedestrian at a rate, with time to learn what comes late.
+PATIENT = {rate: Arm(mention=rate, length=3, course=True) for rate in (0.1, 0.3, 1.0)}
 
 #: Controls of the silent encoder: one thing is changed in each.
 CONTROLS = {
@@ -57,17 +59,18 @@ _STANDARD = (
     LABELS["large"],
     VIEWS,
     UNTRAINED["large"],
-    *(CONTROLS[name] for name in list(CONTROLS)[:3]),
+    *(arm for name, arm in CONTROLS.items() if name != "narrower embedding"),
+    *PATIENT.values(),
 )
 _FULL = (
     *_STANDARD,
     *(Arm(mention=p, light_size=size) for p in (0.01, 0.05) for size in ("small", "large")),
-    *(CONTROLS[name] for name in list(CONTROLS)[3:]),
+    CONTROLS["narrower embedding"],
 )
 ARMS: dict[str, tuple[Arm, ...]] = {"smoke": _QUICK, "quick": _QUICK, "standard": _STANDARD, "full": _FULL}
 
 #: Gradient steps and training pictures: as many in every profile but the one that only runs every line.
-STEPS = {"smoke": 4, "quick": 200, "standard": 200, "full": 200}
+STEPS = {"smoke": 4, "quick": 400, "standard": 400, "full": 400}
 IMAGES = {"smoke": 300, "quick": 12_000, "standard": 12_000, "full": 12_000}
 
 

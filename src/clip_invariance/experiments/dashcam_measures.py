@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pandas as pd
@@ -81,7 +81,7 @@ def clip_reader(model: CLIP, captions: Sequence[str]) -> Reader:
     spoken = clip.encode_texts(model, captions)
     return Reader(
         lambda images: {str(depth): x for depth, x in depths(model, images, spoken).items()},
-        lambda texts: clip.encode_texts(model, texts),
+        partial(clip.encode_texts, model),
     )
 
 
@@ -174,7 +174,8 @@ def read_scenes(reader: Reader, fit: Pictures, test: Pictures, *, shots: Sequenc
         yield from _rows("knn", depth, knn_accuracy(x, fit.labels, asked[depth], test.labels))
         few_labels, few_answers = ({f: part.labels[f] for f in FEW} for part in (fit, test))
         few = few_shot(x, few_labels, asked[depth], few_answers, counts=shots, seed=seed)
-        for (factor, count), accuracy in few.groupby(["factor", "count"], sort=False)["accuracy"].mean().items():
+        means = few.groupby(["factor", "count"], sort=False, as_index=False)["accuracy"].mean()
+        for factor, count, accuracy in means.itertuples(index=False):
             yield _row("few_shot", depth, factor, accuracy, count)
         if depth == "embedding":
             shuffled = [
@@ -347,7 +348,7 @@ def measure_course(
             row for depth in x for row in _rows("probe", depth, probe_factors(x[depth], answers, y[depth], wanted))
         ]
         for factor in FEW:
-            classes = word_classes(lambda texts, model=model: clip.encode_texts(model, texts), factor)
+            classes = word_classes(partial(clip.encode_texts, model), factor)
             found.append(
                 _row("zero_shot", "words", factor, zero_shot_accuracy(y["embedding"], classes, wanted[factor]))
             )

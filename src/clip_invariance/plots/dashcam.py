@@ -445,9 +445,10 @@ def describe_size_and_mention(table: pd.DataFrame) -> str:
 
 
 def course(table: pd.DataFrame) -> Figure:
-    """Accuracy for the light during training, one panel for each encoder."""
+    """Accuracy for the light during training, one panel for each mention rate: the longest training of it."""
     light = table[table["factor"] == "light"]
-    runs = sorted(set(zip(light["mention"], light["steps"], strict=True)))
+    longest = light.groupby("mention", as_index=False)["steps"].max()
+    runs = sorted(zip(longest["mention"].tolist(), longest["steps"].tolist(), strict=True))
     figure, axes = plt.subplots(
         len(runs), 1, figsize=(WIDTH, 1.2 + 1.9 * len(runs)), sharey=True, squeeze=False, layout="constrained"
     )
@@ -462,7 +463,8 @@ def course(table: pd.DataFrame) -> Figure:
         ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
         ax.set(ylim=(42, 102), ylabel="right, %")
         ax.set_xticks(sorted(rows["at"].unique()))
-        ax.set_title(f"{'never' if mention == 0 else 'always'} mentioned, {steps} steps in all", fontweight="normal")
+        often = {0.0: "never", 1.0: "always"}.get(mention, f"in {100 * mention:.0f} % of the captions")
+        ax.set_title(f"mentioned {often}", fontweight="normal")
         end_labels(ax, rows["at"].max(), ends, pad=8, gap=0.12)
     axes[-1, 0].set_xlabel("steps so far")
     _headline(figure, "The small light during training")

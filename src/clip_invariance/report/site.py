@@ -43,6 +43,7 @@ from clip_invariance.report.sphinx_pages import Origin
 from clip_invariance.report.verify import compare
 
 STAMP = "build.json"
+PDF = "captions-define-invariance.pdf"
 CITATION = "CITATION.cff"
 PAGE_SOURCES = ("_config.yml", "_toc.yml", CITATION, "book", "notebooks", "figures", "src/clip_invariance/report")
 NO_BREAK_HYPHEN = "\u2011"
@@ -91,11 +92,15 @@ def build_site(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIM
     inputs = read_inputs(project, source, claims_file)
     site, staging = project / "_build" / "site", project / "_build" / "site-src"
     digest = inputs_digest(inputs)
-    if stamped_digest(site) == digest:
+    paper = printed(project, digest)
+    stamp = {"source": source, "inputs": digest, "pdf": paper is not None}
+    if (site / "index.html").is_file() and read_stamp(site) == stamp:
         return site
-    stage(inputs, staging)
+    stage(inputs, staging, paper)
     built = run_jupyter_book(staging)
-    write_json(built / STAMP, {"source": source, "inputs": digest})
+    if paper:
+        shutil.copyfile(paper, built / PDF)
+    write_json(built / STAMP, stamp)
     swap_folder(built, site)
     return site
 
@@ -117,7 +122,7 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
     project = inputs.project
     settings = (project / name for name in ("_config.yml", "_toc.yml", CITATION))
     yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
-    code = ("claims", "results", "site", "speed", "sphinx_ext", "sphinx_pages", "verify")
+    code = ("claims", "explore", "pdf", "results", "site", "speed", "sphinx_ext", "sphinx_pages", "verify")
     yield from (Path(__file__).with_name(f"{name}.py") for name in code)
     folders = [project / "book", project / "notebooks"]
     folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]
@@ -156,20 +161,31 @@ def last_change(project: Path) -> tuple[str, str]:
     return commit + changed, date
 
 
-def stamped_digest(site: Path) -> str | None:
-    """The digest that the existing site was built from; None if there is no complete site."""
+def read_stamp(folder: Path) -> dict[str, Any]:
+    """What a site or a PDF was built from; empty if there is none."""
     try:
-        stamp = json.loads((site / STAMP).read_text())
+        stamp = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):
-        return None
-    return stamp.get("inputs") if (site / "index.html").is_file() else None
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def pdf_folder(project: Path) -> Path:
+    """Where :mod:`pdf` leaves the printed report."""
+    return project / "_build" / "pdf"
+
+
+def printed(project: Path, digest: str) -> Path | None:
+    """The report as PDF, if it was printed from these inputs."""
+    folder = pdf_folder(project)
+    return folder / PDF if read_stamp(folder).get("inputs") == digest and (folder / PDF).is_file() else None
 
 
 # ---------------------------------------------------------------- staging
 
 
-def stage(inputs: Inputs, staging: Path) -> None:
-    """Lay out what Jupyter Book reads in an empty folder."""
+def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
+    """Lay out what Jupyter Book reads in an empty folder; the pages link to ``paper``, the report as PDF."""
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(inputs.project / "book", staging / "book")
     for chapter, results in inputs.results.items():
@@ -182,15 +198,15 @@ def stage(inputs: Inputs, staging: Path) -> None:
         pages["book/your_run"] = rerun_page(inputs)
     for name, text in pages.items():
         (staging / f"{name}.md").write_text(text, encoding="utf-8")
-    stage_config(inputs, staging, list(pages))
+    stage_config(inputs, staging, list(pages), paper)
 
 
-def stage_config(inputs: Inputs, staging: Path, pages: list[str]) -> None:
+def stage_config(inputs: Inputs, staging: Path, pages: list[str], paper: Path | None) -> None:
     """Copy configuration and contents, with the origin of the results and the generated pages added."""
     config = yaml.safe_load((inputs.project / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]
     options["clip_invariance_claims"] = str(inputs.claims_file)
-    options["clip_invariance_pages"] = dict(origin(inputs))
+    options["clip_invariance_pages"] = dict(origin(inputs)) | ({"pdf": paper.name} if paper else {})
     (staging / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     contents = yaml.safe_load((inputs.project / "_toc.yml").read_text(encoding="utf-8"))
     contents["parts"][-1]["chapters"] += [{"file": page} for page in reversed(pages)]
@@ -357,21 +373,21 @@ def in_full(value: Value) -> str:
 # ---------------------------------------------------------------- Jupyter Book
 
 
-def run_jupyter_book(staging: Path) -> Path:
-    """Build the staged pages and return the folder with the HTML.
+def run_jupyter_book(staging: Path, builder: str = "html") -> Path:
+    """Build the staged pages and return the folder with the HTML: one file per page, or one for all with "singlehtml".
 
     Raises:
         ReportError: with the first problem and where to find the others.
     """
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command += ["build", "-W", "--keep-going", str(staging)]
+    command += ["build", "-W", "--keep-going", "--builder", builder, str(staging)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=staging, check=False)
     output = ANSI.sub("", done.stdout + done.stderr)
     log = staging / "build.log"
     log.write_text(output, encoding="utf-8")
     # Jupyter Book has been seen to return 0 after errors, so what it says and what it leaves count too.
     problems = [line for line in output.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL|SEVERE):", line)]
-    built = staging / "_build" / "html"
+    built = staging / "_build" / builder
     if problems or done.returncode != 0 or not (built / "index.html").is_file():
         first = problems[0].replace(f"{staging}/", "") if problems else "Jupyter Book stopped"
         raise ReportError(f"the site was not built, {max(len(problems), 1)} problem(s), first: {first} (all in {log})")

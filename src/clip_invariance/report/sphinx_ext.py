@@ -362,11 +362,11 @@ class ResultDirective(SphinxDirective):
             target = f"{folder}/{sidecar.name}.{ending}"
             return addnodes.download_reference("", "", inner, refdoc=self.env.docname, reftarget=target)
 
-        notebook = page_link(self.env, find_page(self.env, "notebooks", sidecar.chapter), nodes.Text("notebook"))
+        page = find_page(self.env, "notebooks", sidecar.chapter)
         parts = [
             download("data (CSV)", "csv"),
             download("provenance (JSON)", "json"),
-            notebook,
+            *([page_link(self.env, page, nodes.Text("notebook"))] if page else []),
             nodes.Text(f"profile {sidecar.profile}, {sidecar.seeds} seeds, {sidecar.device.upper()}"),
             *(nodes.Text(line) for line in sidecar.attribution),
         ]

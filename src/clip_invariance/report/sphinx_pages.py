@@ -28,6 +28,7 @@ NEEDED_BY = {
     "pygments": 'class="highlight',
     "copybutton": 'class="highlight',
     "clipboard": 'class="highlight',
+    "explore": 'class="explore',
 }
 
 
@@ -39,7 +40,7 @@ class Origin(TypedDict):
     """Where the pages come from.
 
     ``own`` lists chapters that show a run of the reader's instead of what is published. Without ``title`` (and what goes
-    with it) no page offers a citation.
+    with it) no page offers a citation. ``pdf`` is the printed report beside ``index.html``.
     """
 
     own: list[str]
@@ -48,13 +49,17 @@ class Origin(TypedDict):
     version: NotRequired[str]
     commit: NotRequired[str]
     date: NotRequired[str]
+    pdf: NotRequired[str]
 
 
 # ---------------------------------------------------------------- which results
 
 
-def banner(results: Mapping[str, Results], own: list[str], explained: str = "") -> str:
-    """One line of HTML for the top of a page that shows ``results``; ``explained`` links to what profiles are."""
+def banner(results: Mapping[str, Results], own: list[str], explained: str = "", pdf: str = "") -> str:
+    """One line of HTML for the top of a page that shows ``results``.
+
+    ``explained`` is the address of what profiles are, ``pdf`` of the printed report; without them nothing is linked.
+    """
     mine = {chapter: r for chapter, r in results.items() if chapter in own}
     if mine:
         chapters = ", ".join(str(int(chapter)) for chapter in mine)
@@ -64,6 +69,8 @@ def banner(results: Mapping[str, Results], own: list[str], explained: str = "") 
         text = f"<strong>Published results</strong> · {scale(results)}{smaller(results, explained)}"
     else:
         text = "<strong>No results yet</strong> · nothing is published so far"
+    if pdf:
+        text += f' · <a href="{html.escape(pdf)}">the report as PDF</a>'
     return f'<span class="source-banner">{text}</span>'
 
 
@@ -136,7 +143,8 @@ def surround(app: Sphinx, pagename: str, templatename: str, context: dict[str, A
     own_page = {chapter: results[chapter]} if chapter in results else results
     known = PROFILES_EXPLAINED in app.env.found_docs
     explained = context["pathto"](PROFILES_EXPLAINED).rstrip("#") + "#profiles" if known else ""
-    context["theme_announcement"] = banner(own_page, origin["own"], explained)
+    pdf = context["pathto"](origin["pdf"], resource=True) if "pdf" in origin else ""
+    context["theme_announcement"] = banner(own_page, origin["own"], explained, pdf)
     if pagename in app.env.found_docs:
         run = results[chapter].run if chapter in results else None
         title = chapter_title(app, chapter) if run else ""

@@ -15,7 +15,7 @@ from clip_invariance.worlds.dashcam import artwork, atlas, backdrops
 from clip_invariance.worlds.dashcam.atlas import Atlas, Boxes
 from clip_invariance.worlds.dashcam.backdrops import CAMERA_HEIGHT, HORIZON, PITCH
 from clip_invariance.worlds.dashcam.light import AIR, HAZE, LAMPS
-from clip_invariance.worlds.dashcam.scenes import BACKDROPS, NOISE_SEEDS, OVERHEAD, RIGHT
+from clip_invariance.worlds.dashcam.scenes import BACKDROPS, NOISE_SEEDS, NUISANCES, OVERHEAD, RIGHT
 from clip_invariance.worlds.factored import Scenes
 
 SIZES = (16, 512)
@@ -60,7 +60,11 @@ def _assets(size: int, device: str) -> _Assets:
         for paint in artwork.PAINTS
         for braking in (False, True)
     ]
-    sketches += [artwork.pedestrian(pose, clothes, size / 8) for pose in range(3) for clothes in range(8)]
+    sketches += [
+        artwork.pedestrian(pose, clothes, size / 8 * NUISANCES["pedestrian_scale"].most)
+        for pose in range(3)
+        for clothes in range(8)
+    ]
     sketches += [artwork.housing(style, size * _HOUSING * 4) for style in range(3)]
     sketches += [artwork.disc(size * _HOUSING * 4 * artwork.LAMP_RADIUS), artwork.Halo(size / 4)]
     sketches += [artwork.pole(size / 4, upright=True), artwork.pole(size / 4, upright=False)]

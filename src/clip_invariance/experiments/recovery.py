@@ -1,0 +1,783 @@
+"""Chapter 5: what it measures, and from the tables to what its figures show and its claims are decided by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from clip_invariance.errors import UsageError
+from clip_invariance.experiments import recovery_training
+from clip_invariance.experiments.dashcam_arms import ARMS as TRAINED
+from clip_invariance.experiments.dashcam_arms import (
+    CONTROLS,
+    IMAGES,
+    LABELS,
+    SILENT,
+    STEPS,
+    TALKATIVE,
+    UNTRAINED,
+    VIEWS,
+    Arm,
+    train_unit,
+)
+from clip_invariance.experiments.dashcam_measures import ASKED
+from clip_invariance.experiments.recovery_pictures import CAPTIONED, LOST, OTHERS, TESTS, USUAL
+from clip_invariance.experiments.recovery_tuning import (
+    ALL,
+    map_words,
+    probe_by_labels,
+    pull_together,
+    read,
+    recaption,
+    tune,
+)
+from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.profiles import Profile
+from clip_invariance.training.tuning import Method
+from clip_invariance.units import Unit
+
+#: Pictures that labels can be bought for, and pictures of each test.
+POOL = {"smoke": 64, "quick": 2000, "standard": 2000, "full": 2000}
+TEST = {"smoke": 40, "quick": 1000, "standard": 1500, "full": 1500}
+#: Labelled pictures in all: budgets of the curves, and the two that rules speak of.
+_CURVE = [8, 32, 128, 512, 2000]
+BUDGETS = {"smoke": [8, 16], "quick": [32, 512], "standard": _CURVE, "full": _CURVE}
+FEW = {"smoke": 8, "quick": 32, "standard": 32, "full": 32}
+MANY = {"smoke": 16, "quick": 512, "standard": 512, "full": 512}
+#: Labelled pictures -> gradient steps and batch of one tuning. Few pictures are learned by heart in few steps.
+TUNING = {8: (30, 32), 16: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (160, 64)}
+#: Steps of going on with captions, and of pulling pairs together; pairs in a step; weight of the pull.
+CAPTION_STEPS, PAIR_STEPS, PAIRS = 50, 50, 64
+PULL = 10.0
+#: Where between the original weights and the tuned ones models are tested.
+LINE = [0.0, 0.25, 0.5, 0.75, 1.0]
+#: An encoder this close to the best on a task, in points, is tied with it.
+TIE = 2.0
+
+CHANCE = {factor: 100 / len(values) for factor, values in ASKED.items()}
+
+# Encoders by what they learned from.
+SILENT_, TALKATIVE_, UNTRAINED_, LABELS_ = "captions name the car", "captions name all three", "untrained", "labels"
+VIEWS_, LONGER_, BESIDE_ = "two views", "three times as long", "two views beside captions"
+FIFTH_, EVERYTHING_ = "a fifth rewritten", "all captions rewritten"
+REWRITTEN = {FIFTH_: 0.2, EVERYTHING_: 1.0}
+ARMS: dict[str, Arm] = {
+    SILENT_: SILENT,
+    TALKATIVE_: TALKATIVE,
+    UNTRAINED_: UNTRAINED["small"],
+    LABELS_: LABELS["small"],
+    VIEWS_: VIEWS,
+    LONGER_: CONTROLS["three times as long"],
+}
+WORDLESS = (UNTRAINED_, LABELS_, VIEWS_)
+#: Trained for this chapter, in standard and full runs.
+OWN = (BESIDE_, FIFTH_, EVERYTHING_)
+
+# Names of the figures, for the values that they show.
+CURVES, DEPTHS, LINES, MOVED = "labels_needed", "depths", "price", "invariances"
+MAPPED, KEPT, PARETO, ADVICE = "word_map", "kept_from_the_start", "one_or_many", "what_to_do"
+
+
+class Tuning(NamedTuple):
+    """One tuning: which encoder, how, for which task, with how many labelled pictures."""
+
+    origin: str
+    method: Method
+    task: str
+    labels: int
+
+
+# ---------------------------------------------------------------- units
+
+
+def encoder_unit(name: str, profile: str, seed: int, device: str) -> Unit:
+    """The training of an encoder by its name; chapter 4's own where that trains it.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    if name in ARMS:
+        return train_unit(ARMS[name], profile, seed, device)
+    more: dict[str, Any] = {"light_size": SILENT.light_size, "steps": STEPS[profile], "images": IMAGES[profile]}
+    more |= {"seed": seed, "device": device}
+    if name == BESIDE_:
+        return Unit(recovery_training.train_with_views, more)
+    if name in REWRITTEN:
+        return Unit(recovery_training.train_rewritten, {"share": REWRITTEN[name], **more})
+    raise UsageError(f"unknown encoder {name!r}: choose one of {', '.join((*ARMS, BESIDE_, *REWRITTEN))}")
+
+
+def encoders_of(profile: Profile) -> list[str]:
+    """The encoders that a profile reads: those of :data:`ARMS` that chapter 4 trains in it, and this chapter's own."""
+    known = [name for name, arm in ARMS.items() if arm in TRAINED[profile.name]]
+    return known if profile.name in ("smoke", "quick") else [*known, *OWN]
+
+
+def _needs(name: str, profile: Profile, seed: int, device: str) -> dict[str, Unit]:
+    return {"encoder": encoder_unit(name, profile.name, seed, device)}
+
+
+def _shared(profile: Profile, seed: int, device: str) -> dict[str, Any]:
+    return {"pictures": POOL[profile.name], "test": TEST[profile.name], "seed": seed, "device": device}
+
+
+def _steps(profile: Profile, usual: int) -> int:
+    return 2 if profile.name == "smoke" else usual
+
+
+def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Everything that probes and words read from frozen encoders."""
+    return [
+        Unit(
+            read,
+            {"origin": name, "words": name not in WORDLESS, **_shared(profile, seed, device)},
+            _needs(name, profile, seed, device),
+        )
+        for seed in range(seeds)
+        for name in encoders_of(profile)
+    ]
+
+
+def probe_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Probes on frozen encoders by number of labels; of the silent one at every depth."""
+    return [
+        Unit(
+            probe_by_labels,
+            {
+                "origin": name,
+                "budgets": BUDGETS[profile.name],
+                "every_depth": name == SILENT_,
+                **_shared(profile, seed, device),
+            },
+            _needs(name, profile, seed, device),
+        )
+        for seed in range(seeds)
+        for name in (SILENT_, TALKATIVE_, UNTRAINED_)
+    ]
+
+
+def tunings(profile: Profile) -> list[Tuning]:
+    """What a profile tunes."""
+    few, many, budgets = FEW[profile.name], MANY[profile.name], BUDGETS[profile.name]
+    frozen: tuple[Method, ...] = ("projection", "lora", "full")
+    if profile.name in ("smoke", "quick"):
+        return [
+            *(Tuning(SILENT_, method, "light", n) for method in frozen for n in (few, many)),
+            Tuning(SILENT_, "lora", "pedestrian", many),
+            Tuning(UNTRAINED_, "scratch", "light", many),
+            *(Tuning(SILENT_, "full", task, many) for task in ("time", ALL)),
+        ]
+    return [
+        *(Tuning(SILENT_, method, task, n) for task in LOST for method in frozen for n in budgets),
+        *(Tuning(UNTRAINED_, "scratch", task, n) for task in LOST for n in budgets),
+        *(Tuning(TALKATIVE_, "lora", "light", n) for n in (few, many)),
+        *(Tuning(SILENT_, "full", task, many) for task in (*CAPTIONED, *OTHERS, ALL)),
+    ]
+
+
+def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """All tunings with labels; those that the price is measured on are tested on the whole line of weights."""
+    found = []
+    for seed in range(seeds):
+        for tuning in tunings(profile):
+            steps, batch = TUNING[tuning.labels]
+            many = tuning.labels == MANY[profile.name]
+            on_line = many and tuning in [
+                Tuning(SILENT_, method, "light", tuning.labels) for method in ("lora", "full")
+            ]
+            params = tuning._asdict() | {
+                "steps": _steps(profile, steps),
+                "batch": batch,
+                "shares": LINE if on_line else [1.0],
+                "probed": tuning.method == "full" and many,
+                "words": tuning.origin not in WORDLESS,
+                **_shared(profile, seed, device),
+            }
+            found.append(Unit(tune, params, _needs(tuning.origin, profile, seed, device)))
+    return found
+
+
+def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Going on with rewritten captions, and (not in quick runs) the control whose captions stay as they were."""
+    more = [n for n in BUDGETS[profile.name] if n > FEW[profile.name]]
+    runs = [(1.0, n) for n in more] + [(0.0, MANY[profile.name])] * (profile.name != "quick")
+    return [
+        Unit(
+            recaption,
+            {
+                "mention": mention,
+                "labels": n,
+                "steps": _steps(profile, CAPTION_STEPS),
+                **_shared(profile, seed, device),
+            },
+            _needs(SILENT_, profile, seed, device),
+        )
+        for seed in range(seeds)
+        for mention, n in runs
+    ]
+
+
+def pair_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Pulling pairs together that differ in the time of day, and (not in quick runs) the control without the pull."""
+    return [
+        Unit(
+            pull_together,
+            {
+                "pull": pull,
+                "labels": MANY[profile.name],
+                "steps": _steps(profile, PAIR_STEPS),
+                "batch": PAIRS,
+                **_shared(profile, seed, device),
+            },
+            _needs(SILENT_, profile, seed, device),
+        )
+        for seed in range(seeds)
+        for pull in ((PULL,) if profile.name == "quick" else (0.0, PULL))
+    ]
+
+
+def map_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """One linear map between pictures and words."""
+    return [
+        Unit(
+            map_words,
+            {"budgets": BUDGETS[profile.name][-2:], **_shared(profile, seed, device)},
+            _needs(SILENT_, profile, seed, device),
+        )
+        for seed in range(seeds)
+    ]
+
+
+# ---------------------------------------------------------------- reading the tables
+
+
+class Measured(NamedTuple):
+    """The tables of :func:`read_units`, :func:`probe_units`, :func:`tune_units` and so on."""
+
+    reads: pd.DataFrame
+    probes: pd.DataFrame
+    tuned: pd.DataFrame
+    captions: pd.DataFrame
+    pairs: pd.DataFrame
+    maps: pd.DataFrame
+
+
+def percent(table: pd.DataFrame, factors: str | Sequence[str], **where: object) -> pd.Series:
+    """A metric in percent, one number per seed: the mean over the factors of the rows that agree with ``where``.
+
+    Empty where nothing like it was measured.
+    """
+    names = [factors] if isinstance(factors, str) else list(factors)
+    chosen = table["factor"].isin(names)
+    for column, wanted in where.items():
+        chosen &= table[column] == wanted
+    return 100 * table[chosen].groupby("seed")["value"].mean()
+
+
+def frozen(found: Measured, task: str, labels: int, origin: str = SILENT_, depth: str = "embedding") -> pd.Series:
+    """A probe with so many labels, tested as usual."""
+    return percent(found.probes, task, metric="frozen", origin=origin, depth=depth, labels=labels, shown=USUAL)
+
+
+def best_frozen(found: Measured, task: str, labels: int, depths: Sequence[str]) -> pd.Series:
+    """The probe at the depth that is best on average over seeds."""
+    tried = [frozen(found, task, labels, depth=depth) for depth in depths]
+    return max(tried, key=lambda samples: float(samples.mean()))
+
+
+def tuned(found: Measured, wanted: Tuning, shown: str = USUAL, share: float = 1.0) -> pd.Series:
+    """Accuracy of a tuned encoder and its head at its task."""
+    return percent(found.tuned, wanted.task, metric="tuned", shown=shown, share=share, **wanted._asdict())
+
+
+def captioned(table: pd.DataFrame, shown: str = USUAL, share: float = 1.0, **where: object) -> pd.Series:
+    """Zero-shot accuracy at what captions name: mean of the car's colour and body."""
+    return percent(table, CAPTIONED, metric="zero_shot", shown=shown, share=share, **where)
+
+
+def depths_of(found: Measured) -> list[str]:
+    """The depths at which the silent encoder is read, from the input on."""
+    return list(dict.fromkeys(found.probes.loc[found.probes["origin"] == SILENT_, "depth"]))
+
+
+def budgets_of(found: Measured) -> list[int]:
+    """The numbers of labelled pictures that were tried, rising."""
+    return sorted(found.probes["labels"].unique())
+
+
+def few_and_many(found: Measured) -> tuple[int, int]:
+    """The two budgets that rules speak of."""
+    budgets = budgets_of(found)
+    name = next(name for name, known in BUDGETS.items() if known == budgets)
+    return FEW[name], MANY[name]
+
+
+# ---------------------------------------------------------------- figures
+
+
+def _interval(samples: pd.Series) -> dict[str, float]:
+    estimate = mean_over_seeds(samples.to_numpy())
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+PROBE, BACKBONE = "probe on the embedding", "probe before the projection"
+PROJECTION, LORA, FULL = "projection only", "low-rank adaptation", "full fine-tuning"
+SCRATCH, MENTIONED = "the same network untrained", "captions had named it: probe"
+TUNED_AS: dict[str, Method] = {PROJECTION: "projection", LORA: "lora", FULL: "full"}
+
+
+def curve_table(found: Measured) -> pd.DataFrame:
+    """Accuracy by labelled pictures: task, series, labels (0 for a level), value ... in percent."""
+    parts = []
+    for task in LOST:
+        for labels in budgets_of(found):
+            series = {
+                PROBE: frozen(found, task, labels),
+                BACKBONE: frozen(found, task, labels, depth="backbone"),
+                **{name: tuned(found, Tuning(SILENT_, how, task, labels)) for name, how in TUNED_AS.items()},
+                SCRATCH: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
+                MENTIONED: frozen(found, task, labels, TALKATIVE_),
+            }
+            parts += [
+                {"task": task, "series": name, "labels": labels, **_interval(samples)}
+                for name, samples in series.items()
+                if len(samples)
+            ]
+        ceiling = percent(found.reads, task, metric="probe", origin=LABELS_, depth="embedding")
+        parts.append({"task": task, "series": "trained on labels", "labels": 0, **_interval(ceiling)})
+        parts.append({"task": task, "series": "chance", "labels": 0, "value": CHANCE[task]})
+    return pd.DataFrame(parts)
+
+
+def depth_table(found: Measured) -> pd.DataFrame:
+    """Probes on the silent encoder at every depth, and what tuning reaches with as many labels.
+
+    Returns:
+        task, depth, labels, value ... in percent; the last depths are "low-rank adaptation" and "full fine-tuning".
+    """
+    few, many = few_and_many(found)
+    parts = []
+    for task in LOST:
+        for labels in (few, many):
+            rows = {depth: frozen(found, task, labels, depth=depth) for depth in depths_of(found)}
+            rows |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
+            parts += [
+                {"task": task, "depth": depth, "labels": labels, **_interval(samples)}
+                for depth, samples in rows.items()
+                if len(samples)
+            ]
+    return pd.DataFrame(parts)
+
+
+def line_table(found: Measured) -> pd.DataFrame:
+    """The light against what captions name, on the line from the original weights to the tuned ones, in every test.
+
+    Returns:
+        shown, series ("low-rank adaptation", "full fine-tuning": lines; others: points), share, light, captioned (both
+        in percent, means over seeds) and their intervals light_low ... captioned_high.
+    """
+    _, many = few_and_many(found)
+    parts = []
+
+    def add(shown: str, series: str, share: float, light: pd.Series, named: pd.Series) -> None:
+        y, x = _interval(light), _interval(named)
+        row: dict[str, object] = {"shown": shown, "series": series, "share": share}
+        row |= {"light": y["value"], "light_low": y["low"], "light_high": y["high"]}
+        parts.append(row | {"captioned": x["value"], "captioned_low": x["low"], "captioned_high": x["high"]})
+
+    for shown in TESTS:
+        for name in (LORA, FULL):
+            wanted = Tuning(SILENT_, TUNED_AS[name], "light", many)
+            for share in LINE:
+                named = captioned(found.tuned, shown, share, **wanted._asdict())
+                add(shown, name, share, tuned(found, wanted, shown, share), named)
+        again = found.captions[(found.captions["mention"] == 1) & (found.captions["labels"] == many)]
+        words = percent(again, "light", metric="zero_shot", shown=shown)
+        add(shown, "captions rewritten: words", 1.0, words, captioned(again, shown))
+    return pd.DataFrame(parts)
+
+
+_MEASURES: dict[str, tuple[str, Sequence[str]]] = {
+    "light: probe": ("probe", ("light",)),
+    "light: words": ("zero_shot", ("light",)),
+    "somebody crossing: probe": ("probe", ("pedestrian",)),
+    "somebody crossing: words": ("zero_shot", ("pedestrian",)),
+    "car's colour and body: words": ("zero_shot", CAPTIONED),
+    "weather, place, distance: probe": ("probe", tuple(f for f in OTHERS if f != "time")),
+    "time of day: probe": ("probe", ("time",)),
+}
+
+
+def moved_table(found: Measured) -> pd.DataFrame:
+    """What was read before and after an invariance was removed, or added, and under the controls.
+
+    Returns:
+        measure, series ("before", "captions rewritten", "captions as before", "pulled together", "pairs, no pull"),
+        value ... in percent.
+    """
+    _, many = few_and_many(found)
+    again = found.captions[found.captions["labels"] == many]
+    series = {
+        "before": found.reads[found.reads["origin"] == SILENT_],
+        "captions rewritten": again[again["mention"] == 1],
+        "captions as before": again[again["mention"] == 0],
+        "pairs pulled together": found.pairs[found.pairs["pull"] > 0],
+        "pairs, no pull": found.pairs[found.pairs["pull"] == 0],
+    }
+    parts = []
+    for measure, (metric, factors) in _MEASURES.items():
+        for name, table in series.items():
+            samples = percent(table, factors, metric=metric, depth="embedding", shown=USUAL)
+            if len(samples):
+                parts.append({"measure": measure, "series": name, **_interval(samples)})
+    return pd.DataFrame(parts)
+
+
+def map_table(found: Measured) -> pd.DataFrame:
+    """Words, words through one linear map, and probes with the same labels: factor, series, value ... in percent."""
+    labels = _most_mapped(found)
+    parts = []
+    for factor in ASKED:
+        series = {
+            "words": percent(found.maps, factor, metric="zero_shot"),
+            "words through a map": percent(found.maps, factor, metric="mapped", labels=labels),
+            "probe": percent(found.maps, factor, metric="frozen", labels=labels),
+        }
+        parts += [{"factor": factor, "series": name, **_interval(samples)} for name, samples in series.items()]
+        parts.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
+    return pd.DataFrame(parts)
+
+
+def _most_mapped(found: Measured) -> int:
+    return int(found.maps["labels"].max())
+
+
+def kept_table(found: Measured) -> pd.DataFrame:
+    """Probes on the embedding of encoders that were trained to keep more: factor, series, value ... in percent."""
+    names = [name for name in (SILENT_, LONGER_, BESIDE_, FIFTH_, EVERYTHING_) if name in set(found.reads["origin"])]
+    parts = []
+    for factor in ASKED:
+        for name in names:
+            samples = percent(found.reads, factor, metric="probe", depth="embedding", origin=name)
+            parts.append({"factor": factor, "series": name, **_interval(samples)})
+        parts.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
+    return pd.DataFrame(parts)
+
+
+def encoders_by_task(found: Measured) -> dict[str, dict[str, pd.Series]]:
+    """Encoder -> task -> accuracy of a probe on its frozen embedding: trained ones, and ones tuned for a task or all."""
+    result = {
+        name: {
+            task: percent(found.reads, task, metric="probe", depth="embedding", origin=name) for task in tasks_of(found)
+        }
+        for name in dict.fromkeys(found.reads["origin"])
+        if name != UNTRAINED_
+    }
+    full = found.tuned[(found.tuned["method"] == "full") & (found.tuned["metric"] == "probe")]
+    for purpose in dict.fromkeys(full["task"]):
+        rows = full[full["task"] == purpose]
+        name = "tuned for all at once" if purpose == ALL else f"tuned for {SHORT[purpose]}"
+        result[name] = {
+            task: percent(rows, task, metric="probe", depth="embedding", shown=USUAL) for task in tasks_of(found)
+        }
+    return result
+
+
+#: Short names of the tasks.
+SHORT = {
+    "light": "light",
+    "pedestrian": "crossing",
+    "car_colour": "colour",
+    "body": "body",
+    "distance": "distance",
+    "weather": "weather",
+    "time": "time",
+    "place": "place",
+}
+
+
+def tasks_of(found: Measured) -> list[str]:
+    """Tasks for which some encoder was specialised: what captions name, and what encoders were tuned for."""
+    purposes = {*CAPTIONED, *LOST, *found.tuned["task"]}
+    return [task for task in ASKED if task in purposes]
+
+
+def shortfalls(by_task: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, tuple[str, str, Estimate]]:
+    """How far each encoder stays below the best one on its worst task.
+
+    Returns:
+        encoder -> (its worst task, the best encoder there, the difference in points, per seed and then averaged). Which
+        encoder is best and which task worst is decided by means over seeds.
+    """
+    tasks = next(iter(by_task.values()))
+    best = {task: max(by_task, key=lambda name: float(by_task[name][task].mean())) for task in tasks}
+    found = {}
+    for name, accuracies in by_task.items():
+        behind = {task: paired_difference(by_task[best[task]][task], accuracies[task]) for task in tasks}
+        worst = max(behind, key=lambda task: behind[task].value)
+        found[name] = (worst, best[worst], behind[worst])
+    return found
+
+
+def pareto_table(found: Measured) -> pd.DataFrame:
+    """Probe accuracy in percent of every encoder at every task, and its shortfall.
+
+    Returns:
+        encoder, task, value ..., best (within TIE of the best), shortfall (points, on its worst task).
+    """
+    by_task = encoders_by_task(found)
+    behind = shortfalls(by_task)
+    top = {task: max(float(row[task].mean()) for row in by_task.values()) for task in tasks_of(found)}
+    parts = []
+    for name, row in by_task.items():
+        for task, samples in row.items():
+            close = float(samples.mean()) >= top[task] - TIE
+            parts.append(
+                {"encoder": name, "task": task, **_interval(samples), "best": close, "shortfall": behind[name][2].value}
+            )
+    return pd.DataFrame(parts)
+
+
+def advice_table(found: Measured) -> pd.DataFrame:
+    """If you have so many labelled pictures: what each way reaches, what it costs, and which to take.
+
+    The advice is the cheapest way within TIE of the best mean: a probe, then low-rank adaptation, then full
+    fine-tuning. Costs are points that the car's colour and body lose when asked for in words.
+
+    Returns:
+        labels, then for each task of LOST: probe (the better of two depths), lora, full, do (text); cost_lora,
+        cost_full for the light.
+    """
+    before = captioned(found.reads, origin=SILENT_)
+    rows = []
+    for labels in budgets_of(found):
+        row: dict[str, object] = {"labelled pictures": labels}
+        for task in LOST:
+            reached = {"probe": best_frozen(found, task, labels, ("embedding", "backbone"))}
+            reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
+            means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
+            row |= {f"{SHORT[task]}: {name}": round(value, 1) for name, value in means.items()}
+            good = [name for name, value in means.items() if value >= max(means.values()) - TIE]
+            useless = max(means.values()) < CHANCE[task] + 10
+            row[f"{SHORT[task]}: do"] = "label more" if useless else good[0]
+        for name in (LORA, FULL):
+            after = captioned(found.tuned, **Tuning(SILENT_, TUNED_AS[name], "light", labels)._asdict())
+            if len(after):
+                row[f"cost of {name}"] = round(paired_difference(before, after).value, 1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------- values
+
+
+def values(found: Measured) -> list[NamedValue]:
+    """Every number of chapter 5 that a claim's rule or its prose uses; those that were not measured are left out."""
+    return [
+        row
+        for row in [
+            *_recovery_values(found),
+            *_curve_values(found),
+            *_line_values(found),
+            *_moved_values(found),
+            *_map_values(found),
+            *_kept_values(found),
+            *_pareto_values(found),
+        ]
+        if row is not None
+    ]
+
+
+def _mean(name: str, samples: pd.Series, figure: str, description: str, unit: str = "%") -> NamedValue | None:
+    """A value from one number per seed; None where there is none."""
+    if not len(samples):
+        return None
+    return NamedValue(name, mean_over_seeds(samples.to_numpy()), unit, figure, description)
+
+
+def _gap(name: str, a: pd.Series, b: pd.Series, figure: str, description: str) -> NamedValue | None:
+    """A difference in points; None where one side is missing."""
+    if not len(a) or not len(b):
+        return None
+    return NamedValue(name, paired_difference(a, b), "points", figure, description)
+
+
+def _recovery_values(found: Measured) -> list[NamedValue | None]:
+    few, many = few_and_many(found)
+    usual = ("embedding", "backbone")
+    light, crossing = (tuned(found, Tuning(SILENT_, "lora", task, many)) for task in LOST)
+    least = tuned(found, Tuning(SILENT_, "lora", "light", few))
+    probe = best_frozen(found, "light", many, usual)
+    before = captioned(found.reads, origin=SILENT_)
+    after = captioned(found.tuned, **Tuning(SILENT_, "lora", "light", many)._asdict())
+    ceiling = percent(found.reads, "light", metric="probe", origin=LABELS_, depth="embedding")
+    scratch = tuned(found, Tuning(UNTRAINED_, "scratch", "light", many))
+    everywhere = best_frozen(found, "light", many, depths_of(found))
+    share = percent(found.tuned, "light", metric="trained", **Tuning(SILENT_, "lora", "light", many)._asdict())
+    return [
+        _gap("c32_gain", light, probe, CURVES,
+             "small light with 512 labelled pictures: low-rank adaptation minus the better probe of embedding and backbone"),
+        _gap("c32_net", light - probe, before - after, LINES,
+             "that gain minus what words lose on the car's colour and body by it"),
+        _gap("c32_cost", before, after, LINES, "what words lose on the car's colour and body by low-rank adaptation"),
+        _gap("c32_gain_pedestrian", crossing, best_frozen(found, "pedestrian", many, usual), CURVES,
+             "the same gain for somebody crossing"),
+        _gap("c32_gain_depths", light, everywhere, DEPTHS,
+             "low-rank adaptation minus the probe at the best of all depths, 512 labelled pictures"),
+        _gap("c32_gain_few", least, best_frozen(found, "light", few, usual), CURVES,
+             "the gain with 32 labelled pictures"),
+        _gap("c32_head_start", light, scratch, CURVES,
+             "low-rank adaptation minus the same network trained from the start on the same 512 labelled pictures"),
+        _gap("c32_left", ceiling, light, CURVES,
+             "a network trained on labels from the start minus low-rank adaptation with 512 labelled pictures"),
+        _mean("c32_ceiling", ceiling, CURVES, "probe on the network that was trained on labels"),
+        _mean("trained_lora", share, CURVES, "weights that low-rank adaptation adds, in percent of the image tower's"),
+    ]  # fmt: skip
+
+
+def _curve_values(found: Measured) -> list[NamedValue | None]:
+    rows = []
+    for task in LOST:
+        for n in budgets_of(found):
+            ways = {
+                ("probe", PROBE): frozen(found, task, n),
+                ("backbone", BACKBONE): frozen(found, task, n, depth="backbone"),
+                **{(how, name): tuned(found, Tuning(SILENT_, how, task, n)) for name, how in TUNED_AS.items()},
+            }
+            rows += [
+                _mean(f"{task}_{short}_{n}", samples, CURVES, f"{task}: {name}, {n} labelled pictures")
+                for (short, name), samples in ways.items()
+            ]
+            scratch = tuned(found, Tuning(UNTRAINED_, "scratch", task, n))
+            rows.append(
+                _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{task}: untrained network, {n} labelled pictures")
+            )
+            told = frozen(found, task, n, TALKATIVE_)
+            rows.append(_mean(f"{task}_mentioned_{n}", told, CURVES,
+                              f"{task}: probe where captions always mention it, {n} labelled pictures"))  # fmt: skip
+    _, many = few_and_many(found)
+    for depth in depths_of(found):
+        samples = frozen(found, "light", many, depth=depth)
+        rows.append(_mean(f"light_at_{depth.replace(' ', '_')}", samples, DEPTHS,
+                          f"small light: probe at depth {depth}, 512 labelled pictures"))  # fmt: skip
+    return rows
+
+
+def _line_values(found: Measured) -> list[NamedValue | None]:
+    _, many = few_and_many(found)
+    rows: list[NamedValue | None] = []
+    for shown, short in zip(TESTS, ("usual", "fog", "dark", "wide"), strict=True):
+        probe = percent(
+            found.probes, "light", metric="frozen", origin=SILENT_, depth="backbone", labels=many, shown=shown
+        )
+        before = captioned(found.reads, shown, origin=SILENT_)
+        rows.append(
+            _mean(f"words_{short}", before, LINES, f"words on the car's colour and body before tuning; {shown}")
+        )
+        rows.append(_mean(f"backbone_{short}", probe, LINES, f"light: probe before the projection; {shown}"))
+        for method in ("lora", "full"):
+            wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", many)
+            for share, place in ((0.5, "half"), (1.0, "end")):
+                light = tuned(found, wanted, shown, share)
+                cost = captioned(found.tuned, shown, share, **wanted._asdict())
+                rows += [
+                    _mean(f"{method}_{short}_{place}", light, LINES, f"light: {method}, {share:g} of the way; {shown}"),
+                    _gap(f"cost_{method}_{short}_{place}", before, cost, LINES,
+                         f"what words lose on the car: {method}, {share:g} of the way; {shown}"),
+                ]  # fmt: skip
+    return rows
+
+
+def _moved_values(found: Measured) -> list[NamedValue | None]:
+    _, many = few_and_many(found)
+    before = found.reads[found.reads["origin"] == SILENT_]
+    again = found.captions[found.captions["labels"] == many]
+    told, control = again[again["mention"] == 1], again[again["mention"] == 0]
+    pulled, loose = found.pairs[found.pairs["pull"] > 0], found.pairs[found.pairs["pull"] == 0]
+
+    def probe(table: pd.DataFrame, factors: str | Sequence[str]) -> pd.Series:
+        return percent(table, factors, metric="probe", depth="embedding", shown=USUAL)
+
+    def words(table: pd.DataFrame, factor: str) -> pd.Series:
+        return percent(table, factor, metric="zero_shot", shown=USUAL)
+
+    def left(table: pd.DataFrame) -> pd.Series:
+        after = probe(table, "time")
+        return 100 * (after - CHANCE["time"]) / (probe(before, "time").reindex(after.index) - CHANCE["time"])
+
+    return [
+        _gap("c33_gain", probe(told, "light"), probe(before, "light"), MOVED,
+             "probe for the small light on the embedding: after 512 captions that mention it minus before"),
+        _gap("c33_cost", captioned(before), captioned(told), MOVED,
+             "words on the car's colour and body: before minus after those captions"),
+        _gap("c33_gain_pedestrian", probe(told, "pedestrian"), probe(before, "pedestrian"), MOVED,
+             "the same gain for somebody crossing"),
+        _mean("c33_words", words(told, "light"), MOVED, "words on the small light after those captions"),
+        _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED, "words on somebody crossing after them"),
+        _gap("c33_cost_others", probe(before, OTHERS), probe(told, OTHERS), MOVED,
+             "probe for weather, time, place and distance: before minus after those captions"),
+        _gap("c33_control", probe(control, "light"), probe(before, "light"), MOVED,
+             "probe for the small light: as many further steps with captions as before, minus before"),
+        _mean("c33_time_left", left(pulled), MOVED,
+              "what a probe tells about the time of day beyond chance, in percent of before, with pairs pulled together"),
+        _mean("c33_time_left_control", left(loose), MOVED, "the same after the same training without the pull"),
+        _gap("c33_time_cost", captioned(before), captioned(pulled), MOVED,
+             "words on the car's colour and body: before minus after pulling pairs together"),
+        _mean("time_before", probe(before, "time"), MOVED, "probe for the time of day before"),
+        _mean("time_after", probe(pulled, "time"), MOVED, "probe for the time of day after pulling pairs together"),
+    ]  # fmt: skip
+
+
+def _map_values(found: Measured) -> list[NamedValue | None]:
+    labels = _most_mapped(found)
+    rows = []
+    for factor in ASKED:
+        plain = percent(found.maps, factor, metric="zero_shot")
+        mapped = percent(found.maps, factor, metric="mapped", labels=labels)
+        probe = percent(found.maps, factor, metric="frozen", labels=labels)
+        rows += [
+            _mean(f"words_{factor}", plain, MAPPED, f"words on {factor}"),
+            _mean(f"mapped_{factor}", mapped, MAPPED, f"words on {factor} through one linear map"),
+            _mean(f"probed_{factor}", probe, MAPPED, f"probe for {factor} with the labels of the map"),
+        ]
+    return rows
+
+
+def _kept_values(found: Measured) -> list[NamedValue | None]:
+    names = {"silent": SILENT_, "longer": LONGER_, "beside": BESIDE_, "fifth": FIFTH_, "everything": EVERYTHING_}
+    unmentioned = (*LOST, *OTHERS)
+    rows = []
+    for short, name in names.items():
+        there = found.reads[found.reads["origin"] == name]
+        rows += [
+            _mean(f"kept_{short}", percent(there, unmentioned, metric="probe", depth="embedding"), KEPT,
+                  f"probes for what plain captions leave out, mean of six factors: {name}"),
+            _mean(f"kept_{short}_light", percent(there, "light", metric="probe", depth="embedding"), KEPT,
+                  f"probe for the small light: {name}"),
+            _mean(f"kept_{short}_words", percent(there, "light", metric="zero_shot", shown=USUAL), KEPT,
+                  f"words on the small light: {name}"),
+            _mean(f"kept_{short}_captioned", captioned(there), KEPT, f"words on the car's colour and body: {name}"),
+        ]  # fmt: skip
+    return rows
+
+
+def _pareto_values(found: Measured) -> list[NamedValue | None]:
+    _, many = few_and_many(found)
+    by_task = encoders_by_task(found)
+    behind = shortfalls(by_task)
+    least = min(behind, key=lambda name: behind[name][2].value)
+    before = percent(found.reads, CAPTIONED, metric="probe", depth="embedding", origin=SILENT_)
+    specialist = Tuning(SILENT_, "full", "light", many)
+    after = percent(found.tuned, CAPTIONED, metric="probe", depth="embedding", **specialist._asdict())
+    return [
+        NamedValue("c34_silent", behind[SILENT_][2], "points", PARETO,
+                   "shortfall of the encoder whose captions name the car alone: below the best encoder, on its worst task"),
+        NamedValue("c34_best_single", behind[least][2], "points", PARETO,
+                   f"smallest shortfall of all encoders: {least}, on {behind[least][0]}"),
+        NamedValue("c34_all_at_once", behind["tuned for all at once"][2], "points", PARETO,
+                   "shortfall of the encoder that was tuned for all tasks at once"),
+        _gap("c34_specialist_cost", before, after, PARETO,
+             "probe for the car's colour and body: before minus after full fine-tuning for the light"),
+    ]  # fmt: skip

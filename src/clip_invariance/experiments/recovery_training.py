@@ -1,0 +1,64 @@
+"""Chapter 5: encoders trained from the start with losses, or captions, that keep more."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+
+from clip_invariance.captions import CaptionPolicy, Captions
+from clip_invariance.experiments import encoders
+from clip_invariance.experiments.dashcam_training import (
+    BATCH,
+    CAR,
+    RATE,
+    SIZE,
+    TOWER,
+    captions_of,
+    training_pictures,
+)
+from clip_invariance.models import clip
+from clip_invariance.training import with_views
+from clip_invariance.worlds import dashcam
+from clip_invariance.worlds.dashcam import WORDS, Scenes
+
+_CHOICE = 800_000
+
+
+def rewritten(shown: Scenes, share: float, seed: int) -> Captions:
+    """Captions that name the car, some of them written again to mention everything in the picture.
+
+    Args:
+        shown: the scenes.
+        share: of the pictures whose caption is rewritten, each with this probability.
+        seed: of captions and choice.
+    """
+    plain = captions_of(shown, 0.0, False, seed).strings()
+    everything = CaptionPolicy(CAR | dict.fromkeys(dashcam.FACTORS, 1.0)).sample(WORDS, shown.labels, seed).strings()
+    draws = torch.rand(len(shown), generator=torch.Generator().manual_seed(seed + _CHOICE))
+    said = [more if draw < share else less for less, more, draw in zip(plain, everything, draws.tolist(), strict=True)]
+    place = {text: number for number, text in enumerate(dict.fromkeys(said))}
+    return Captions(tuple(place), torch.tensor([place[text] for text in said]))
+
+
+def train_rewritten(share: float, light_size: str, steps: int, images: int, seed: int, device: str) -> pd.DataFrame:
+    """Train as chapter 4 does, with captions of which a share mentions everything; see :func:`rewritten`.
+
+    Returns:
+        see :func:`experiments.encoders.train`.
+    """
+    shown, pictures = training_pictures(images, seed, light_size, device)
+    captions = rewritten(shown, share, seed)
+    return encoders.train(pictures, captions, tower=TOWER, seed=seed, steps=steps, batch=BATCH, rate=RATE)
+
+
+def train_with_views(light_size: str, steps: int, images: int, seed: int, device: str) -> pd.DataFrame:
+    """Train as chapter 4's silent encoder, with a self-supervised term beside CLIP's loss.
+
+    Returns:
+        see :func:`experiments.encoders.train`.
+    """
+    shown, pictures = training_pictures(images, seed, light_size, device)
+    captions = captions_of(shown, 0.0, False, seed)
+    model = clip.settle(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
+    with_views.fit(model, pictures, captions, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+    return pd.DataFrame([{"step": steps, "weights": clip.weights(model, captions.texts)}])

@@ -1,0 +1,397 @@
+"""Any open_clip checkpoint: found and loaded, or refused in one line that says what to do.
+
+A checkpoint is named as open_clip names it: a model with a pretrained tag, a model with a file of weights, or a folder
+(``local-dir:FOLDER``) or repository (``hf-hub:OWNER/NAME``) that holds both. Only weights are ever read from a file; one
+that would run code when it is opened is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import huggingface_hub
+import open_clip
+import torch
+import torch.nn.functional as F
+from huggingface_hub import constants
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from open_clip.timm_model import TimmModel
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clip_invariance.errors import UsageError
+from clip_invariance.models import clip
+
+LOCAL, HUB = "local-dir:", "hf-hub:"
+_WEIGHTS_IN_FOLDER = (".safetensors", ".bin", ".pth")  # what open_clip looks for
+_WEIGHTS = (*_WEIGHTS_IN_FOLDER, ".pt")
+_CONFIG = "open_clip_config.json"
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+#: Pixels encoded at a time: enough to keep the processor busy, few enough to fit beside the largest models.
+_PIXELS_AT_ONCE = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224}
+_TEXTS_AT_ONCE = 64
+_REACH_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the weights are and how open_clip has to build the model for them.
+
+    Attributes:
+        model: as open_clip names it.
+        pretrained: the tag or file that was asked for; "" where the model's name says it all.
+        files: files on this machine that decide the weights.
+        weights: the file to load; None where open_clip finds it by the model's name.
+        options: arguments for ``open_clip.create_model``.
+        notes: one sentence for each thing that had to be guessed; show them.
+    """
+
+    model: str
+    pretrained: str
+    files: tuple[Path, ...]
+    weights: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def digests(self) -> dict[str, str]:
+        """File name -> SHA-256 of its content."""
+        found = {}
+        for path in self.files:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+
+class Encoder:
+    """An open_clip model with its own preprocessing and its own tokenizer.
+
+    Attributes:
+        model: the open_clip model, in evaluation mode.
+        size: side in pixels of the square pictures that fit without resizing.
+        preprocessing: the model's own, as open_clip records it.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, device: str) -> None:
+        self.model, self._tokenizer, self._device = model.eval(), tokenizer, device
+        self.preprocessing: dict[str, Any] = cast(Any, model.visual).preprocess_cfg
+        self._prepare = image_transform_v2(PreprocessCfg(**self.preprocessing), is_train=False)
+        size = self.preprocessing["size"]
+        self.size = int(size if isinstance(size, int) else max(size))
+        self.batch = max(1, _PIXELS_AT_ONCE[device] // self.size**2)
+
+    def images(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Features of uint8 pictures (n, 3, h, w) on the encoder's device.
+
+        Returns:
+            "backbone" (n, width), pooled, before the projection into the space shared with texts; "embedding" (n, d),
+            unit vectors in that space. A tower without a projection has the same features twice.
+
+        Raises:
+            UsageError: if the model's numbers are not finite.
+        """
+        with torch.inference_mode():
+            parts = [self._features(part) for part in pictures.split(self.batch)]
+        found = {"backbone": torch.cat([a for a, _ in parts]), "embedding": torch.cat([b for _, b in parts])}
+        if not all(bool(x.isfinite().all()) for x in found.values()):
+            raise UsageError("the encoder's features are not finite numbers: its weights are damaged, or not its own")
+        return {depth: x.clone() for depth, x in found.items()}  # usable outside inference mode
+
+    def _features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        backbone, embedding = _both_depths(cast(nn.Module, self.model.visual), self._pixels(pictures))
+        return backbone.float(), F.normalize(embedding.float(), dim=-1)
+
+    def _pixels(self, pictures: Tensor) -> Tensor:
+        pixels = cast(Tensor, self._prepare(pictures.to(self._device).float() / 255))
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (n, d) of texts, in the space of "embedding"."""
+        with torch.inference_mode():
+            tokens = self._tokenizer(list(texts)).to(self._device)
+            encode = cast(Any, self.model).encode_text
+            parts = [encode(part, normalize=True).float() for part in tokens.split(_TEXTS_AT_ONCE)]
+        return torch.cat(parts).clone()
+
+    def settle(self, pictures: Tensor) -> None:
+        """Let batch normalisation see pictures, weights unchanged: what an untrained encoder needs to be fair."""
+        layers = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over batches
+            layer.train()
+        if layers:
+            self.images(pictures)
+        self.model.eval()
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def _both_depths(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Features before and after the projection of an open_clip image tower, in one pass.
+
+    Before it as :func:`clip.before_projection` has them, and also for timm towers whose projection is the trunk's own
+    last layer.
+    """
+    if isinstance(visual, VisionTransformer):
+        before = clip.before_projection(visual, pixels)
+        return before, before if visual.proj is None else before @ visual.proj
+    if isinstance(visual, TimmModel):
+        classifier = visual.trunk.get_classifier()
+        projection = visual.head if len(visual.head) else classifier if isinstance(classifier, nn.Linear) else None
+    else:
+        projection = visual.attnpool
+    caught: list[Tensor] = []
+    if projection is None:
+        output = cast(Tensor, visual(pixels))
+        return output, output
+    hook = cast(nn.Module, projection).register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
+    try:
+        output = cast(Tensor, visual(pixels))
+    finally:
+        hook.remove()
+    before = caught[0]
+    return before.mean(dim=(2, 3)) if before.ndim == 4 else before, output
+
+
+# ---------------------------------------------------------------- finding
+
+
+def find(model: str, pretrained: str = "") -> Checkpoint:
+    """Find a checkpoint, downloading it if it is a tag or a repository that is not on this machine yet.
+
+    Args:
+        model: a name from ``open_clip.list_models()``, ``local-dir:FOLDER`` or ``hf-hub:OWNER/NAME``.
+        pretrained: a tag or a file (.safetensors, or .pt, .pth, .bin with nothing but weights); "" with the last two.
+
+    Raises:
+        UsageError: naming what is unknown, missing or cannot be fetched.
+    """
+    if model.startswith((LOCAL, HUB)):
+        if pretrained:
+            raise UsageError(f"--pretrained {pretrained}: leave it out, {model} brings its own weights")
+        return _in_folder(model) if model.startswith(LOCAL) else _in_repository(model)
+    name = model.replace("/", "-")
+    if name not in open_clip.list_models():
+        raise UsageError(
+            f"unknown model {model!r}{_near(name, open_clip.list_models())} All names: open_clip.list_models()"
+        )
+    if not pretrained:
+        tags = _some(open_clip.list_pretrained_tags_by_model(name))
+        raise UsageError(f"--pretrained: name a file of weights for {name}, or one of its tags: {tags}")
+    if settings := open_clip.get_pretrained_cfg(name, pretrained):
+        return _tagged(name, pretrained, settings)
+    return _in_file(name, Path(pretrained))
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most]) or 'none'}{more}"
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    lower = {candidate.lower(): candidate for candidate in known}
+    near = [lower[match] for match in get_close_matches(name.lower(), lower, n=4, cutoff=0.6)]
+    return f": did you mean {' or '.join(near)}?" if near else "."
+
+
+def _tagged(name: str, tag: str, settings: Mapping[str, Any]) -> Checkpoint:
+    source = settings.get("hf_hub", "").rstrip("/") or settings.get("url", "")
+    with _quick_if_offline() as offline, _quiet():
+        try:
+            weights = Path(download_pretrained(dict(settings)))
+        except Exception as error:  # of sockets, of the hub's client, of checksums
+            raise UsageError(
+                f"could not fetch the weights {tag!r} of {name} from {source} ({_reason(error, offline)}): where there "
+                "is a network, download open_clip_model.safetensors or whatever it is called there, and pass that file: "
+                f"--model {_quick_name(name, settings)} --pretrained FILE"
+            ) from None
+    return Checkpoint(name, tag, (weights,), weights, _options(settings))
+
+
+def _quick_name(name: str, settings: Mapping[str, Any]) -> str:
+    """The name under which open_clip builds the model with these settings' activation, for a file of weights."""
+    quick = f"{name}-quickgelu"
+    return quick if settings.get("quick_gelu") and quick in open_clip.list_models() else name
+
+
+def _in_file(name: str, path: Path) -> Checkpoint:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: pass the file of weights in it, or --model {LOCAL}{path}")
+    if not path.is_file():
+        raise UsageError(f"no file {path}, and no tag of {name}{_near(str(path), tags)} Its tags: {_some(tags)}")
+    if path.suffix not in _WEIGHTS:
+        raise UsageError(f"{path}: expected a file of weights that ends in {', '.join(_WEIGHTS)}")
+    settings = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    notes, options = [], {}
+    if len({str([s.get(key) for key in _PREPROCESSING]) for s in settings}) == 1:
+        options = _options({key: settings[0].get(key) for key in _PREPROCESSING})
+    elif settings:
+        notes.append(f"the published weights of {name} differ in their preprocessing; for this file OpenAI's is used")
+    if any(s.get("quick_gelu") for s in settings) and not name.endswith("-quickgelu"):
+        notes.append(
+            f"some published weights of {name}, OpenAI's among them, need the activation QuickGELU: if this file is "
+            f"one of them, use --model {name}-quickgelu"
+        )
+    return Checkpoint(name, str(path), (path,), path.resolve(), options, tuple(notes))
+
+
+def _in_folder(model: str) -> Checkpoint:
+    folder = Path(model.removeprefix(LOCAL))
+    if not (folder / _CONFIG).is_file():
+        raise UsageError(f"{model}: {folder / _CONFIG} is missing")
+    weights = tuple(sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_IN_FOLDER))
+    if not weights:
+        raise UsageError(f"{model}: no file of weights ({', '.join(_WEIGHTS_IN_FOLDER)}) in {folder}")
+    return Checkpoint(model, "", (folder / _CONFIG, *weights))
+
+
+def _in_repository(model: str) -> Checkpoint:
+    repository = model.removeprefix(HUB)
+    with _quick_if_offline() as offline, _quiet():
+        try:
+            found = [Path(download_pretrained_from_hf(repository, filename=name)) for name in (_CONFIG, None)]
+        except Exception as error:  # of sockets, of the hub's client
+            raise UsageError(
+                f"could not fetch {model} ({_reason(error, offline)}): where there is a network, download its files "
+                f"into a folder, and pass that: --model {LOCAL}FOLDER"
+            ) from None
+    return Checkpoint(model, "", tuple(found))
+
+
+def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    preprocessing = {key: settings[key] for key in _PREPROCESSING if settings.get(key) is not None}
+    return {"force_preprocess_cfg": preprocessing, "force_quick_gelu": bool(settings.get("quick_gelu"))}
+
+
+def _reason(error: Exception, offline: bool) -> str:
+    return "no network here, and nothing in the cache" if offline else _first_line(error)
+
+
+@contextmanager
+def _quick_if_offline() -> Iterator[bool]:
+    """Without a network, ask the hub's client for its cache only: it would try again for most of a minute.
+
+    Yields:
+        whether there is no network.
+    """
+    before = constants.HF_HUB_OFFLINE
+    if not before:
+        try:
+            huggingface_hub.get_session().head(constants.ENDPOINT, timeout=_REACH_SECONDS)
+        except Exception:  # whatever the transport raises: the download itself will say so
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield constants.HF_HUB_OFFLINE
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip tells its doings through the root logger; what matters of them is an error or a note here."""
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load(checkpoint: Checkpoint, device: str = "cpu") -> Encoder:
+    """The encoder with its weights.
+
+    Raises:
+        UsageError: naming the file, if it is damaged, holds more than weights, or belongs to another model.
+    """
+    pretrained = str(checkpoint.weights) if checkpoint.weights else None
+    try:
+        return _build(checkpoint, device, pretrained=pretrained, require_pretrained=True)
+    except Exception as error:  # a stranger's file may raise anything on its way into the model
+        raise UsageError(_why_not(checkpoint, error)) from None
+
+
+def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder:
+    """The same architecture with random weights, the control of every measurement."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _build(checkpoint, device, load_weights=False, pretrained_image=False, pretrained_text=False)
+
+
+def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
+    fetches = checkpoint.model.startswith(HUB) or _has_words_elsewhere(checkpoint.model)
+    with _quick_if_offline() if fetches else nullcontext(False) as offline, _quiet():
+        try:
+            tokenizer = open_clip.get_tokenizer(checkpoint.model)
+        except Exception as error:  # of sockets, of the hub's client, of damaged vocabularies
+            raise UsageError(
+                f"could not get the tokenizer of {checkpoint.model} ({_reason(error, offline)}): where there is a "
+                f"network, download its repository into a folder, and pass that: --model {LOCAL}FOLDER"
+            ) from None
+        model = open_clip.create_model(checkpoint.model, **checkpoint.options, **options)
+    return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
+
+
+def _has_words_elsewhere(model: str) -> bool:
+    """Some models' tokenizers lie on the hub, wherever their weights are."""
+    if model.startswith(LOCAL):
+        return False
+    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+    return "hf_tokenizer_name" in text or "siglip" in model.lower()
+
+
+def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
+    if isinstance(error, UsageError):
+        return str(error)
+    where, text = checkpoint.weights or checkpoint.model, str(error)
+    if "loading state_dict" in text:
+        return f"{where} does not match the model {checkpoint.model}: {_mismatch(text)}"
+    if "TorchScript" in text:
+        return (
+            f"{where} is a TorchScript archive, a program with weights, and is not run: pass the same weights as "
+            "a .safetensors file"
+        )
+    if "Unsupported global" in text or "Unsupported class" in text:
+        return (
+            f"{where} holds more than weights and is not opened: save the model's state_dict() alone, or .safetensors"
+        )
+    return (
+        f"{where} is damaged or not for the model {checkpoint.model}: "
+        f"{type(error).__name__}: {_first_line(error).partition(' Please file an issue')[0]}"
+    )
+
+
+def _mismatch(text: str) -> str:
+    """The essence of what ``load_state_dict`` has to say."""
+    parts = []
+    for heading, meaning in (("Missing key", "missing"), ("Unexpected key", "that the model does not have")):
+        if block := re.search(rf"{heading}\(s\) in state_dict: (.*)", text):
+            names = re.findall(r'"([^"]+)"', block[1])
+            parts.append(f"{len(names)} tensors {meaning} ({names[0]}{', ...' if len(names) > 1 else ''})")
+    shapes = re.findall(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)", text)
+    if shapes:
+        name, there, here = shapes[0]
+        parts.append(f"{len(shapes)} tensors of another shape ({name}: {there} in the file, {here} in the model)")
+    return "; ".join(parts) or text.splitlines()[0]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")

@@ -1,0 +1,439 @@
+"""Figures of chapter 6: what practice finds hard for CLIP, measured in small worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT
+from clip_invariance.experiments.limits_measures import LOOKALIKE
+from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+
+READERS = {
+    "words": PALETTE["orange"],
+    "probe, span of texts": PALETTE["pink"],
+    "probe": PALETTE["blue"],
+    "probe, backbone": PALETTE["sky"],
+}
+
+
+def _headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+
+
+def _key(figure: Figure, series: Mapping[str, str], columns: int) -> None:
+    """Names of the dots below the axes."""
+    handles = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in series.items()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
+
+
+def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
+    """The colours of those series that the table has."""
+    return {name: colour for name, colour in colours.items() if name in set(series)}
+
+
+def _dots(
+    ax: Axes,
+    table: pd.DataFrame,
+    row: str,
+    series: str,
+    colours: Mapping[str, str],
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """One line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
+    order = [name for name in dict.fromkeys(table[row]) if table.loc[table[row] == name, series].isin(colours).any()]
+    present = list(_shown(colours, table[series]))
+    for number, name in enumerate(present):
+        rows = table[table[series] == name].set_index(row).reindex(order)
+        y = np.arange(len(order)) + 0.15 * (number - (len(present) - 1) / 2)
+        error = np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - rows["value"].to_numpy(dtype=float))
+        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colours[name], markersize=5, capsize=2, linewidth=1.2)
+    for y in np.arange(1, len(order)) - 0.5:
+        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
+    ax.set_yticks(range(len(order)), labels=[(names or {}).get(name, name) for name in order])
+    ax.tick_params(axis="y", length=0)
+    ax.set(ylim=(len(order) - 0.5, -0.5), xlim=(-2, 102))
+
+
+def _chance(ax: Axes, value: float) -> None:
+    """The level of guessing, as a dotted line across the dots."""
+    ax.axvline(value, color=faint(), linestyle=":", linewidth=1.1)
+
+
+def _band(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, style: str = "-") -> None:
+    """A line through the means, with its interval as a band; one point alone gets an error bar."""
+    ax.plot(x, rows["value"], style, color=colour, marker="o", markersize=4)
+    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+
+
+def _shares(ax: Axes, shares: Sequence[float]) -> dict[float, int]:
+    """Shares at equal distances along the axis."""
+    ax.set_xticks(range(len(shares)), labels=[f"{100 * share:g} %" for share in shares])
+    ax.set_xlim(-0.2, len(shares) - 0.8)
+    return {share: place for place, share in enumerate(shares)}
+
+
+def _picture(lines: pd.DataFrame) -> NDArray[np.uint8]:
+    """The pixels of one picture, from rows of hexadecimal text."""
+    ordered = lines.sort_values("row")["pixels"]
+    rows = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in ordered]
+    return np.array(rows).reshape(len(rows), -1, 3)
+
+
+def _numbers(rows: pd.DataFrame, *names: str) -> str:
+    """ "a, b 12; c, d 34" for alt texts."""
+    return "; ".join(
+        f"{', '.join(str(row[name]) for name in names if str(row[name]))} {row['value']:.0f}"
+        for _, row in rows.iterrows()
+    )
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def pictures(table: pd.DataFrame) -> Figure:
+    """Collages at random, one collage with one thing changed at a time, and cards."""
+    rows = {"collages": 2, "one thing changed": 2, "cards": 1}
+    titles = {
+        "collages": "collages, at random",
+        "one thing changed": "one collage, one thing changed",
+        "cards": "cards",
+    }
+    figure = plt.figure(figsize=(WIDTH, 6.6), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, height_ratios=[2.1, 2.7, 1.25])
+    for part, (name, lines) in zip(parts, rows.items(), strict=True):
+        here = table[table["set"] == name]
+        shown = list(dict.fromkeys(here["name"]))
+        axes = part.subplots(lines, -(-len(shown) // lines), squeeze=False)
+        for ax, which in zip(axes.flat, shown, strict=True):
+            ax.imshow(_picture(here[here["name"] == which]), interpolation="nearest")
+            ax.set_axis_off()
+            if name == "one thing changed":
+                ax.set_title(which, fontweight="normal", fontsize=8.5, pad=3, loc="center")
+        part.suptitle(titles[name], x=0.02, ha="left", fontsize=9)
+    return figure
+
+
+def describe_pictures(table: pd.DataFrame) -> str:
+    """Alt text of :func:`pictures`."""
+    changed = list(dict.fromkeys(table.loc[table["set"] == "one thing changed", "name"]))
+    return (
+        "Small pictures. Collages: a drawn car, flower or bird before a coloured background with one to four small "
+        "tomatoes, lemons, broccolis or raindrops around it, half of them grainy. One collage in six versions: "
+        f"{', '.join(changed)}. "
+        "Cards: three printed and three handwritten digits on coloured paper."
+    )
+
+
+# ---------------------------------------------------------------- C35 to C38
+
+TASK_SERIES = {
+    "words, named": PALETTE["orange"],
+    "words, not named": PALETTE["red"],
+    "probe, not named": PALETTE["blue"],
+    "trained on labels": PALETTE["green"],
+    "pixels": PALETTE["grey"],
+}
+TASK_NAMES = {"object": "thing (12)", "part": "part (4)", "count": "number (4)", "background": "background (4)"}
+TASK_NAMES |= {"quality": "quality (2)"}
+
+
+def words_and_labels(table: pd.DataFrame) -> Figure:
+    """Every task by words, by probes and by the supervised net; a tick marks chance."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
+    _dots(ax, table, "task", "series", TASK_SERIES, TASK_NAMES)
+    for y, task in enumerate(dict.fromkeys(table["task"])):
+        ax.plot([CHANCE[str(task)]] * 2, [y - 0.42, y + 0.42], ":", color=faint(), linewidth=1.4)
+    ax.set_xlabel("right, % (dotted: chance)")
+    _key(figure, TASK_SERIES, 3)
+    _headline(figure, "Words, probes and labels, task by task")
+    return figure
+
+
+def describe_words_and_labels(table: pd.DataFrame) -> str:
+    """Alt text of :func:`words_and_labels`."""
+    rows = table[table["series"] != "chance"]
+    return f"Accuracy in percent by task and reader: {_numbers(rows, 'task', 'series')}."
+
+
+def fine_and_coarse(table: pd.DataFrame) -> Figure:
+    """Two panels, the group and the look-alike; one line of dots for each encoder."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
+    titles = {"group": "car, flower or bird?", LOOKALIKE: "which of its four kinds?"}
+    for ax, (question, title) in zip(axes, titles.items(), strict=True):
+        _dots(ax, table[table["question"] == question], "encoder", "reader", READERS)
+        _chance(ax, CHANCE[question])
+        ax.set_title(title, fontweight="normal")
+    axes[-1].set_xlabel("right, % (dotted: chance)")
+    _key(figure, _shown(READERS, table["reader"]), 2)
+    _headline(figure, "Fine and coarse names in the captions")
+    return figure
+
+
+def describe_fine_and_coarse(table: pd.DataFrame) -> str:
+    """Alt text of :func:`fine_and_coarse`."""
+    return f"Accuracy in percent by question, encoder and reader: {_numbers(table, 'question', 'encoder', 'reader')}."
+
+
+def counting(table: pd.DataFrame) -> Figure:
+    """One line of dots for each encoder."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    _dots(ax, table, "encoder", "reader", READERS)
+    _chance(ax, CHANCE["count"])
+    ax.set_xlabel("right about one, two, three or four, % (dotted: chance)")
+    _key(figure, _shown(READERS, table["reader"]), 2)
+    _headline(figure, "Counting, by what captions say")
+    return figure
+
+
+def describe_counting(table: pd.DataFrame) -> str:
+    """Alt text of :func:`counting`."""
+    return f"Accuracy in percent for the number of parts, chance 25: {_numbers(table, 'encoder', 'reader')}."
+
+
+def digits(table: pd.DataFrame) -> Figure:
+    """Two panels, printed and handwritten; one line of dots for each encoder."""
+    hands = list(dict.fromkeys(table["hand"]))
+    figure, axes = plt.subplots(len(hands), 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
+    for ax, hand in zip(axes, hands, strict=True):
+        rows = table[table["hand"] == hand]
+        _dots(ax, rows, "encoder", "reader", READERS)
+        _chance(ax, CHANCE_DIGIT)
+        ax.axvline(rows.loc[rows["encoder"] == "pixels", "value"].iloc[0], color=faint(), linestyle="--", linewidth=1)
+        ax.set_title(f"{hand}, by other people" if hand == "handwritten" else f"{hand}, in other typefaces",
+                     fontweight="normal")  # fmt: skip
+    axes[-1].set_xlabel("right, % (dotted: chance, dashed: pixels)")
+    _key(figure, _shown(READERS, table["reader"]), 2)
+    _headline(figure, "Digits, by what captions say")
+    return figure
+
+
+def describe_digits(table: pd.DataFrame) -> str:
+    """Alt text of :func:`digits`."""
+    return f"Accuracy in percent for digits, chance 10: {_numbers(table, 'hand', 'encoder', 'reader')}."
+
+
+# ---------------------------------------------------------------- C39 to C41
+
+KINDS = {
+    "all": ("a third of each", PALETTE["blue"]),
+    "unrelated": ("off-topic", PALETTE["orange"]),
+    "stuffed": ("stuffed", PALETTE["pink"]),
+    "nounless": ("no noun", PALETTE["green"]),
+}
+
+
+def noise(table: pd.DataFrame) -> Figure:
+    """Accuracy against the share of corrupted captions, one line for each kind."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    place, ends = _shares(ax, sorted(table["rate"].unique())), {}
+    for kind, (name, colour) in KINDS.items():
+        rows = table[table["kind"] == kind].sort_values("rate")
+        if len(rows) > 1:
+            _band(ax, rows["rate"].map(place).to_list(), rows, colour)
+            ends[name] = (float(rows["value"].iloc[-1]), colour)
+    for _, row in table[table["kind"] == "left out"].iterrows():
+        error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+        ax.errorbar(
+            place[row["rate"]] + 0.06, row["value"], yerr=error, fmt="D", color=faint(), capsize=2, markersize=5
+        )
+        ax.annotate("left out", (place[row["rate"]] + 0.06, row["high"]), (0, 3), textcoords="offset points", ha="center",
+                    color=faint())  # fmt: skip
+    ax.axhline(CHANCE["object"], color=faint(), linestyle=":", linewidth=1.1)
+    ax.set(ylim=(0, 103), ylabel="right about the thing, %", xlabel="corrupted captions (dotted: chance)")
+    end_labels(ax, len(place) - 0.8, ends, gap=0.08)
+    _headline(figure, "Zero-shot accuracy, by how many captions are corrupted")
+    return figure
+
+
+def describe_noise(table: pd.DataFrame) -> str:
+    """Alt text of :func:`noise`."""
+    return f"Zero-shot accuracy in percent by kind and share of corrupted captions: {_numbers(table, 'kind', 'rate')}."
+
+
+def rare_details(table: pd.DataFrame) -> Figure:
+    """Two panels, which part and how many; lines against the share of captions that list them."""
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
+    titles = {"part": "which part?", "count": "how many?"}
+    shares = sorted(table["share"].dropna().unique())
+    for ax, (factor, title) in zip(axes, titles.items(), strict=True):
+        rows, place, ends = table[table["factor"] == factor], _shares(ax, shares), {}
+        for series in dict.fromkeys(rows["series"]):
+            line = rows[rows["series"] == series].sort_values("share")
+            colour = READERS.get(series, faint())
+            if line["share"].notna().any():
+                _band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
+            else:
+                ax.axhline(
+                    line["value"].iloc[0], color=colour, linestyle=":" if series == "chance" else "--", linewidth=1.1
+                )
+            ends[series] = (float(line["value"].iloc[-1]), colour)
+        ax.set(ylim=(15, 103), ylabel="right, %")
+        ax.set_title(title, fontweight="normal")
+        end_labels(ax, len(shares) - 0.8, ends, gap=0.085)
+    axes[-1].set_xlabel("captions that list the parts")
+    _headline(figure, "What is read about parts, by how many captions list them")
+    return figure
+
+
+def describe_rare_details(table: pd.DataFrame) -> str:
+    """Alt text of :func:`rare_details`."""
+    rows = table[table["share"].notna() & table["series"].isin(["words", "probe"])]
+    return (
+        f"Accuracy in percent by share of captions that list the parts: {_numbers(rows, 'factor', 'series', 'share')}."
+    )
+
+
+ENCODERS = {
+    "captions name the thing": PALETTE["blue"],
+    "they name the background too": PALETTE["orange"],
+    "trained on labels": PALETTE["green"],
+}
+
+
+def surroundings(table: pd.DataFrame) -> Figure:
+    """Accuracy against how firmly things and backgrounds go together; solid before another background, dashed the usual."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    place = _shares(ax, sorted(table["together"].unique()))
+    for number, (encoder, colour) in enumerate(ENCODERS.items()):
+        for background, style in (("usual", "--"), ("other", "-")):
+            rows = table[(table["encoder"] == encoder) & (table["background"] == background)].sort_values("together")
+            if len(rows):
+                x = [place[together] + 0.05 * number for together in rows["together"]]
+                error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+                ax.errorbar(
+                    x, rows["value"], yerr=error, linestyle=style, marker="o", markersize=4, color=colour, capsize=2
+                )
+    ax.axhline(CHANCE["object"], color=faint(), linestyle=":", linewidth=1.1)
+    ax.set(
+        ylim=(0, 103),
+        ylabel="right about the thing, %",
+        xlabel="pictures with the thing's usual background in training",
+    )
+    shown = _shown(ENCODERS, table["encoder"])
+    handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in shown.items()]
+    handles += [
+        Line2D([], [], color=faint(), linestyle=style, label=name)
+        for name, style in (("before its usual background", "--"), ("before another one", "-"))
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
+    _headline(figure, "Things that always came with one background, before another")
+    return figure
+
+
+def describe_surroundings(table: pd.DataFrame) -> str:
+    """Alt text of :func:`surroundings`."""
+    return (
+        "Accuracy in percent by encoder, background and how firmly thing and background go together in training: "
+        f"{_numbers(table, 'encoder', 'background', 'together')}."
+    )
+
+
+# ---------------------------------------------------------------- C42 and C43
+
+LOOKS = {"whole": "whole", "look": "look alone", "parts": "parts alone", "conflict": "parts of one,\nlook of another"}
+TRAINED_ON = {"captions": PALETTE["blue"], "labels": PALETTE["green"]}
+
+
+def look_and_parts(table: pd.DataFrame) -> Figure:
+    """Above: three things in four versions. Below: what two encoders answer."""
+    shown, rows = table[table["pixels"].notna()], table[table["value"].notna()]
+    figure = plt.figure(figsize=(WIDTH, 6.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    names = list(dict.fromkeys(shown["name"]))
+    axes = above.subplots(len(names), len(LOOKS))
+    for column, (version, title) in enumerate(LOOKS.items()):
+        for row, name in enumerate(names):
+            ax = axes[row, column]
+            ax.imshow(_picture(shown[(shown["set"] == version) & (shown["name"] == name)]), interpolation="nearest")
+            ax.set_axis_off()
+        axes[0, column].set_title(title, fontweight="normal", fontsize=8.5, loc="center", pad=4)
+    ax = below.subplots()
+    answers = {"right": "named right", "as its look": "named as its look", "as its parts": "named as its parts"}
+    line = [
+        f"{LOOKS[picture].replace(chr(10), ' ')}: {answers[answer]}"
+        if picture != "conflict"
+        else f"disagree: {answers[answer]}"
+        for picture, answer in zip(rows["picture"], rows["answer"], strict=True)
+    ]
+    _dots(ax, rows.assign(line=line), "line", "encoder", TRAINED_ON)
+    _chance(ax, CHANCE["object"])
+    ax.set_xlabel("share of the answers, % (dotted: chance)")
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=c, label=f"trained on {name}") for name, c in TRAINED_ON.items()
+    ]
+    below.legend(handles=handles, loc="outside lower left", ncols=2)
+    _headline(figure, "Taking the parts away, and taking the look away")
+    return figure
+
+
+def describe_look_and_parts(table: pd.DataFrame) -> str:
+    """Alt text of :func:`look_and_parts`."""
+    rows = table[table["value"].notna()]
+    return (
+        "Three drawn things in four versions: whole; a coarse mosaic of their colours; their outlines alone; their outlines "
+        "on the mosaic of another thing. Below, shares of answers in percent: "
+        f"{_numbers(rows, 'encoder', 'picture', 'answer')}."
+    )
+
+
+CAPTIONS = {
+    "list the parts too": PALETTE["blue"],
+    "name the thing": PALETTE["orange"],
+    "chance": PALETTE["grey"],
+}
+
+
+def search(table: pd.DataFrame) -> Figure:
+    """Recall at k in two panels: for the thing, and for the thing with its parts."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
+    titles = {"thing": "“a taxi”", "all": "“a taxi with three lemons”"}
+    counts = sorted(table["k"].unique())
+    for ax, (query, title) in zip(axes, titles.items(), strict=True):
+        for captions, colour in CAPTIONS.items():
+            rows = table[(table["query"] == query) & (table["captions"] == captions)].sort_values("k")
+            _band(ax, [counts.index(k) for k in rows["k"]], rows, colour, ":" if captions == "chance" else "-")
+        ax.set_xticks(range(len(counts)), labels=[str(k) for k in counts])
+        ax.set_title(title, fontweight="normal")
+        ax.set(ylim=(-2, 103), xlabel="best k pictures")
+    axes[0].set_ylabel("searches with a right one, %")
+    handles = [
+        Line2D([], [], marker="o", color=colour, label=f"captions {name}" if name != "chance" else "random pictures")
+        for name, colour in CAPTIONS.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
+    _headline(figure, "Searching pictures by text")
+    return figure
+
+
+def describe_search(table: pd.DataFrame) -> str:
+    """Alt text of :func:`search`."""
+    return (
+        "Share of searches in percent with a right picture among the best k, by query, what captions do, and k: "
+        f"{_numbers(table, 'query', 'captions', 'k')}."
+    )
+
+
+def filtering(table: pd.DataFrame) -> Figure:
+    """How often a sharp picture ranks above a grainy and a blurred one."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
+    colours = {"grain": PALETTE["blue"], "blur": PALETTE["pink"]}
+    names = {"speak of quality": "captions speak\nof quality", "never do": "they never do"}
+    _dots(ax, table, "captions", "damage", colours, names)
+    _chance(ax, 50)
+    ax.set_xlabel("a sharp picture ranks above a worse one, % (dotted: chance)")
+    _key(figure, {"grain, as in training": colours["grain"], "blur, new": colours["blur"]}, 2)
+    _headline(figure, "Filtering pictures by words about their quality")
+    return figure
+
+
+def describe_filtering(table: pd.DataFrame) -> str:
+    """Alt text of :func:`filtering`."""
+    return f"A sharp picture ranks above a worse one, in percent, chance 50: {_numbers(table, 'captions', 'damage')}."

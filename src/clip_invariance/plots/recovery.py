@@ -1,0 +1,335 @@
+"""Figures of chapter 5: what tuning brings back, by how many labels, and at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from clip_invariance.experiments.recovery import (
+    BACKBONE,
+    BESIDE_,
+    CHANCE,
+    EVERYTHING_,
+    FIFTH_,
+    FULL,
+    LONGER_,
+    LORA,
+    MENTIONED,
+    PROBE,
+    PROJECTION,
+    SCRATCH,
+    SHORT,
+    SILENT_,
+    TIE,
+)
+from clip_invariance.experiments.recovery_pictures import USUAL
+from clip_invariance.plots.dashcam import FACTOR_NAMES
+from clip_invariance.plots.style import PALETTE, WIDTH, faint
+
+SERIES = {
+    FULL: PALETTE["red"],
+    LORA: PALETTE["orange"],
+    PROJECTION: PALETTE["pink"],
+    BACKBONE: PALETTE["sky"],
+    PROBE: PALETTE["blue"],
+    SCRATCH: PALETTE["grey"],
+    MENTIONED: PALETTE["green"],
+}
+THINGS = {"light": "small light", "pedestrian": "somebody crossing"}
+
+
+def _headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+
+
+def _key(figure: Figure, series: Mapping[str, str], columns: int = 2) -> None:
+    """Names of the colours below the axes."""
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
+        for name, colour in series.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
+
+
+def _dots(ax: Axes, table: pd.DataFrame, row: str, series: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """A line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
+    order = list(dict.fromkeys(table[row]))
+    present = [name for name in series if name in set(table["series"])]
+    for number, name in enumerate(present):
+        rows = table[table["series"] == name].set_index(row).reindex(order)
+        y = np.arange(len(order)) + 0.15 * (number - (len(present) - 1) / 2)
+        error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=series[name], markersize=4.5, capsize=2, linewidth=1.1)
+    for y in np.arange(1, len(order)) - 0.5:
+        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
+    ax.set_yticks(range(len(order)), labels=[names.get(name, name) for name in order])
+    ax.set_ylim(len(order) - 0.5, -0.5)
+
+
+def _chance_marks(ax: Axes, factors: Sequence[str]) -> None:
+    for y, factor in enumerate(factors):
+        ax.plot([CHANCE[factor]] * 2, [y - 0.45, y + 0.45], color=faint(), linestyle=":", linewidth=1.2)
+
+
+# ---------------------------------------------------------------- labels and depths
+
+
+def labels_needed(table: pd.DataFrame) -> Figure:
+    """Accuracy against labelled pictures, a panel for each lost factor."""
+    tasks = list(dict.fromkeys(table["task"]))
+    budgets = sorted(set(table["labels"]) - {0})
+    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.9), sharex=True, sharey=True, layout="constrained")
+    for ax, task in zip(axes, tasks, strict=True):
+        rows = table[table["task"] == task]
+        for number, (name, colour) in enumerate(SERIES.items()):
+            line = rows[rows["series"] == name].sort_values("labels")
+            x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
+            error = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
+            style = "--" if name in (SCRATCH, MENTIONED) else "-"
+            ax.errorbar(x, line["value"], yerr=error, fmt=f"o{style}", color=colour, markersize=4, capsize=2,
+                        linewidth=1.5, elinewidth=1)  # fmt: skip
+        ceiling = rows[rows["series"] == "trained on labels"].iloc[0]
+        ax.axhspan(ceiling["low"], min(ceiling["high"], 100), color=faint(), alpha=0.3, linewidth=0)
+        ax.annotate("trained on labels", (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
+                    textcoords="offset points", va="top", fontsize=8, color=faint())  # fmt: skip
+        ax.axhline(rows.loc[rows["series"] == "chance", "value"].iloc[0], color=faint(), linestyle=":", linewidth=1.1)
+        ax.set(title=THINGS[task], ylabel="right, %", ylim=(40, 103))
+        ax.title.set_fontweight("normal")
+    axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
+    axes[-1].set_xlabel("labelled pictures, those for validation included")
+    _headline(figure, "What comes back, by how many pictures are labelled")
+    _key(figure, SERIES)
+    return figure
+
+
+def describe_labels_needed(table: pd.DataFrame) -> str:
+    """Alt text of :func:`labels_needed`."""
+    parts = []
+    for task in dict.fromkeys(table["task"]):
+        for name in (PROBE, BACKBONE, LORA, FULL):
+            rows = table[(table["task"] == task) & (table["series"] == name)].sort_values("labels")
+            if len(rows):
+                along = ", ".join(f"{n} labels: {v:.0f}" for n, v in zip(rows["labels"], rows["value"], strict=True))
+                parts.append(f"{THINGS[task]}, {name}: {along}")
+    return f"Accuracy in percent against the number of labelled pictures, chance 50. {'; '.join(parts)}."
+
+
+def depths(table: pd.DataFrame) -> Figure:
+    """Probes from the input to the embedding, then tuning; the smaller budget as open marks."""
+    tasks = list(dict.fromkeys(table["task"]))
+    order = list(dict.fromkeys(table["depth"]))
+    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 5.6), sharex=True, layout="constrained")
+    colours = [PALETTE["blue"], PALETTE["orange"]]
+    budgets = sorted(set(table["labels"]))
+    for ax, task in zip(axes, tasks, strict=True):
+        for n, colour, shift in zip(budgets, colours, (-0.12, 0.12), strict=True):
+            rows = table[(table["task"] == task) & (table["labels"] == n)].set_index("depth").reindex(order)
+            error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
+            y = np.arange(len(order)) + shift
+            ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colour, markersize=4.5, capsize=2, linewidth=1.1)
+        ax.axvline(CHANCE[task], color=faint(), linestyle=":", linewidth=1.1)
+        ax.axhline(len(order) - 2.5, color=faint(), linewidth=0.8)
+        ax.set_yticks(range(len(order)), labels=order)
+        ax.set_ylim(len(order) - 0.5, -0.5)
+        ax.set_title(THINGS[task], fontweight="normal")
+    axes[-1].set_xlabel("right, %")
+    _headline(figure, "Where in the network it was lost: probes by depth, then tuning")
+    _key(figure, {f"{n} labelled pictures": colour for n, colour in zip(budgets, colours, strict=True)})
+    return figure
+
+
+def describe_depths(table: pd.DataFrame) -> str:
+    """Alt text of :func:`depths`."""
+    most, parts = table["labels"].max(), []
+    for task in dict.fromkeys(table["task"]):
+        rows = table[(table["task"] == task) & (table["labels"] == most)]
+        read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
+        parts.append(f"{THINGS[task]}: {read}")
+    return f"Accuracy in percent with {most} labelled pictures, by what is read or tuned. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- price
+
+
+WORDS = "captions rewritten: words"
+
+
+def price(table: pd.DataFrame) -> Figure:
+    """The light against what captions name, along the line of weights; a panel for each test."""
+    tests = list(dict.fromkeys(table["shown"]))
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True, layout="constrained")
+    colours = {LORA: PALETTE["orange"], FULL: PALETTE["red"], WORDS: PALETTE["green"]}
+    for ax, shown in zip(axes.flat, tests, strict=True):
+        for name, colour in colours.items():
+            rows = table[(table["shown"] == shown) & (table["series"] == name)].sort_values("share")
+            ax.plot(rows["captioned"], rows["light"], "-", color=colour, linewidth=1.4)
+            ends = rows.iloc[[0, -1]]
+            x = np.abs(ends[["captioned_low", "captioned_high"]].to_numpy().T - ends["captioned"].to_numpy())
+            y = np.abs(ends[["light_low", "light_high"]].to_numpy().T - ends["light"].to_numpy())
+            ax.errorbar(ends["captioned"], ends["light"], xerr=x, yerr=y, fmt="none", color=colour, alpha=0.6,
+                        linewidth=1)  # fmt: skip
+            ax.plot(rows["captioned"].iloc[1:-1], rows["light"].iloc[1:-1], "o", color=colour, markersize=3.5)
+            ax.plot(rows["captioned"].iloc[-1], rows["light"].iloc[-1], "D", color=colour, markersize=6)
+        start = table[(table["shown"] == shown) & (table["series"] == LORA) & (table["share"] == 0)].iloc[0]
+        ax.plot(start["captioned"], start["light"], "o", color=PALETTE["blue"], markersize=7)
+        ax.axhline(CHANCE["light"], color=faint(), linestyle=":", linewidth=1.1)
+        ax.set_title("as usual" if shown == USUAL else shown, fontweight="normal")
+    figure.supxlabel("car's colour and body right, in words, %", fontsize=9)
+    figure.supylabel("light right, %", fontsize=9)
+    _headline(figure, "What the light costs: from the original weights to the tuned ones")
+    _key(figure, {"untuned, probe": PALETTE["blue"], **colours})
+    return figure
+
+
+def describe_price(table: pd.DataFrame) -> str:
+    """Alt text of :func:`price`."""
+    parts = []
+    for shown in dict.fromkeys(table["shown"]):
+        for name in (LORA, FULL):
+            rows = table[(table["shown"] == shown) & (table["series"] == name)].sort_values("share")
+            ends = [
+                f"light {row['light']:.0f}, car {row['captioned']:.0f}" for _, row in rows.iloc[[0, 2, -1]].iterrows()
+            ]
+            parts.append(f"{shown}, {name}: {' then '.join(ends)}")
+    return (
+        "Accuracy in percent for the light against that for the car's colour and body in words, for weights at the "
+        f"beginning, half way and at the end of tuning. {'; '.join(parts)}."
+    )
+
+
+# ---------------------------------------------------------------- invariances, one linear map, other losses
+
+
+MOVES = {
+    "before": PALETTE["grey"],
+    "captions rewritten": PALETTE["orange"],
+    "captions as before": PALETTE["pink"],
+    "pairs pulled together": PALETTE["blue"],
+    "pairs, no pull": PALETTE["sky"],
+}
+
+
+def invariances(table: pd.DataFrame) -> Figure:
+    """Before and after: an invariance removed with captions, one added with pairs, and the controls."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 5.8), layout="constrained")
+    wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
+    _dots(ax, table, "measure", MOVES, wrapped)
+    ax.set_xlabel("right, %")
+    _headline(figure, "An invariance taken out, and another one put in")
+    _key(figure, MOVES)
+    return figure
+
+
+def describe_invariances(table: pd.DataFrame) -> str:
+    """Alt text of :func:`invariances`."""
+    parts = []
+    for measure in dict.fromkeys(table["measure"]):
+        here = table[table["measure"] == measure].set_index("series")["value"]
+        read = ", ".join(f"{name} {value:.0f}" for name, value in here.items())
+        parts.append(f"{measure}: {read}")
+    return f"Accuracies in percent before and after. {'; '.join(parts)}."
+
+
+MAPS = {"words": PALETTE["orange"], "words through a map": PALETTE["blue"], "probe": PALETTE["grey"]}
+
+
+def word_map(table: pd.DataFrame) -> Figure:
+    """Words, words through a map, and probes for every factor."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 5.0), layout="constrained")
+    rows = table[table["series"] != "chance"]
+    _dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
+    _chance_marks(ax, list(dict.fromkeys(rows["factor"])))
+    ax.set_xlabel("right, % (dotted: chance)")
+    _headline(figure, "One linear map lets words reach what the embedding holds")
+    _key(figure, MAPS, columns=3)
+    return figure
+
+
+def describe_word_map(table: pd.DataFrame) -> str:
+    """Alt text of :func:`word_map`."""
+    parts = []
+    for factor in dict.fromkeys(table["factor"]):
+        here = table[table["factor"] == factor].set_index("series")["value"]
+        parts.append(
+            f"{FACTOR_NAMES[factor]}: words {here['words']:.0f}, through a map {here['words through a map']:.0f}, "
+            f"probe {here['probe']:.0f}, chance {here['chance']:.0f}"
+        )
+    return f"Accuracy in percent on the encoder whose captions name the car. {'; '.join(parts)}."
+
+
+KEEPERS = {
+    SILENT_: PALETTE["grey"],
+    LONGER_: PALETTE["pink"],
+    BESIDE_: PALETTE["blue"],
+    FIFTH_: PALETTE["orange"],
+    EVERYTHING_: PALETTE["green"],
+}
+
+
+def kept_from_the_start(table: pd.DataFrame) -> Figure:
+    """Probes for every factor on encoders that were trained to keep more."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 6.0), layout="constrained")
+    rows = table[table["series"] != "chance"]
+    _dots(ax, rows, "factor", KEEPERS, FACTOR_NAMES)
+    _chance_marks(ax, list(dict.fromkeys(rows["factor"])))
+    ax.set_xlabel("probe on the embedding right, % (dotted: chance)")
+    _headline(figure, "Losses and captions that keep more from the start")
+    _key(figure, {name: colour for name, colour in KEEPERS.items() if name in set(rows["series"])})
+    return figure
+
+
+def describe_kept_from_the_start(table: pd.DataFrame) -> str:
+    """Alt text of :func:`kept_from_the_start`."""
+    parts = []
+    for factor in dict.fromkeys(table["factor"]):
+        here = table[table["factor"] == factor].set_index("series")["value"]
+        parts.append(f"{FACTOR_NAMES[factor]}: " + ", ".join(f"{name} {value:.0f}" for name, value in here.items()))
+    return f"Accuracy of probes on the embedding in percent. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- one encoder or many
+
+
+def one_or_many(table: pd.DataFrame) -> Figure:
+    """Encoders by task; what is best, or tied for it, is framed, and the last column is the shortfall."""
+    encoders, tasks = (list(dict.fromkeys(table[name])) for name in ("encoder", "task"))
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.3 + 0.34 * len(encoders)), layout="constrained")
+    values = table.pivot(index="encoder", columns="task", values="value").loc[encoders, tasks]
+    skill = (values - pd.Series(CHANCE)[tasks]) / (100 - pd.Series(CHANCE)[tasks])
+    ax.imshow(skill.to_numpy(), cmap="Blues", vmin=0, vmax=1.6, aspect="auto", alpha=0.55)
+    behind = table.groupby("encoder", sort=False)["shortfall"].first()
+    for _, row in table.iterrows():
+        x, y = tasks.index(row["task"]), encoders.index(row["encoder"])
+        ax.text(x, y, f"{row['value']:.0f}", ha="center", va="center", fontsize=8,
+                fontweight="bold" if row["best"] else "normal")  # fmt: skip
+        if row["best"]:
+            ax.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, color=PALETTE["orange"]))
+    for y, name in enumerate(encoders):
+        ax.text(len(tasks), y, f"{behind[name]:.0f}", ha="center", va="center", fontsize=8, color=PALETTE["red"])
+    ax.set_xticks(range(len(tasks) + 1), labels=[*(SHORT[task] for task in tasks), "worst\ngap"], fontsize=8)
+    ax.set_yticks(range(len(encoders)), labels=encoders, fontsize=8)
+    ax.set_xlim(-0.5, len(tasks) + 0.5)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    figure.text(0.02, 0, f"framed: within {TIE:g} points of the best", fontsize=8, color=PALETTE["orange"], va="top")
+    _headline(figure, "Encoders by task: probe on the frozen embedding, % right")
+    return figure
+
+
+def describe_one_or_many(table: pd.DataFrame) -> str:
+    """Alt text of :func:`one_or_many`."""
+    parts = []
+    for name in dict.fromkeys(table["encoder"]):
+        rows = table[table["encoder"] == name]
+        read = ", ".join(f"{SHORT[task]} {value:.0f}" for task, value in zip(rows["task"], rows["value"], strict=True))
+        parts.append(f"{name}: {read}; worst gap {rows['shortfall'].iloc[0]:.0f}")
+    return f"Probe accuracy in percent of encoders, by task, and the largest gap to the best. {'. '.join(parts)}."
