@@ -20,6 +20,7 @@ import contrastive_step
 import growth
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import memory
 import orbit
 import probes
@@ -55,23 +56,27 @@ def chapter_costs() -> list[ChapterCost]:
 
 
 def draw(points: Sequence[Point], theme: Theme, path: Path) -> None:
-    """Time and memory against seeds, arms and image side, both axes logarithmic."""
+    """Time (both axes logarithmic: a power of the amount is a straight line) and memory, which starts at nothing."""
     with style(theme):
-        figure, axes = plt.subplots(1, 2, figsize=(5.2, 2.5), layout="constrained")
-        kinds = list(dict.fromkeys(point.of for point in points))
-        for ax, what, title in zip(axes, ("seconds", "memory_mb"), ("time (s)", "memory (MB)"), strict=True):
-            for kind, colour in zip(kinds, (PALETTE["blue"], PALETTE["orange"], PALETTE["green"]), strict=True):
-                mine = [point for point in points if point.of == kind]
-                least = min(point.amount for point in mine)
-                label = f"{kind}, power {exponent(mine, what):.1f}"  # type: ignore[arg-type]
-                x, y = [p.amount / least for p in mine], [getattr(p, what) for p in mine]
-                ax.plot(x, y, "o-", color=colour, label=label, markersize=4)
-            ax.set(xscale="log", yscale="log", xlabel="times the smallest amount", title=title)
+        figure, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(5.2, 2.5), layout="constrained")
+        for kind, colour in zip(growth.AMOUNTS, (PALETTE["blue"], PALETTE["orange"], PALETTE["green"]), strict=True):
+            mine = [point for point in points if point.of == kind]
+            x = [point.amount / min(p.amount for p in mine) for point in mine]
+            drawn = {"color": colour, "markersize": 4}
+            label = f"{kind}, power {exponent(mine, 'seconds'):.1f}"
+            time_ax.plot(x, [point.seconds for point in mine], "o-", label=label, **drawn)
+            memory_ax.plot(x, [point.memory_mb / 1000 for point in mine], "o-", **drawn)
+        for ax, title in ((time_ax, "time (s)"), (memory_ax, "memory (GB)")):
+            ax.set(xscale="log", xlabel="times the smallest amount", title=title)
             ax.set_xticks([1, 2, 4, 6], ["1", "2", "4", "6"])
-            ax.minorticks_off()
-            ax.legend(loc="upper left")
-            low, high = ax.get_ylim()
-            ax.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+            ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        memory_ax.set_ylim(bottom=0)
+        time_ax.set_yscale("log")
+        time_ax.yaxis.set_major_formatter("{x:g}")
+        time_ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        low, high = time_ax.get_ylim()
+        time_ax.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+        time_ax.legend(loc="upper left")
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
-from clip_invariance.measure.depths import DEPTHS, Depth, depths
+from clip_invariance.measure.depths import DEPTHS, Depth, backbone_and_embedding, depths
 from clip_invariance.models import clip
 
 TEXTS = ["a banana", "a car", "a horse", "an umbrella"]
@@ -32,3 +33,19 @@ def test_the_four_depths() -> None:
     assert float((found["rest"] @ texts.T).abs().max()) < 0.02
     assert float(found["rest"].norm(dim=1).min()) > 0.1
     assert torch.linalg.matrix_rank(found["span"], rtol=1e-4) <= len(TEXTS)
+
+
+@pytest.mark.parametrize("tower", clip.TOWERS)
+def test_one_pass_reads_backbone_and_embedding_as_two_do(tower: clip.Tower) -> None:
+    images = torch.randint(0, 256, (10, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model = clip.settle(clip.create(tower, size=24, embed_dim=16, seed=0), images)
+    backbone, embedding = backbone_and_embedding(model, images)
+    assert torch.equal(backbone, clip.backbone(model, images))
+    assert torch.equal(embedding, clip.embed(model, images))
+
+
+def test_captions_that_are_already_encoded_tell_the_same() -> None:
+    images = torch.randint(0, 256, (10, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model = clip.settle(clip.create("conv", size=24, embed_dim=16, seed=0), images)
+    spoken, encoded = depths(model, images, TEXTS), depths(model, images, clip.encode_texts(model, TEXTS))
+    assert all(torch.equal(spoken[depth], encoded[depth]) for depth in DEPTHS)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from open_clip.model import CLIP
+from safetensors.torch import load
 from torch import Tensor
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
+from clip_invariance.experiments import caption_training, dashcam_arms, dashcam_training
+from clip_invariance.experiments import together as at_once
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
+from clip_invariance.profiles import PROFILES
+from clip_invariance.report import store as store_module
+from clip_invariance.report.store import Progress, Store, _job, run_units
 from clip_invariance.training import contrastive, together
+from clip_invariance.units import Unit
 
 SIZE, N, BATCH = 16, 20, 8
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -141,3 +150,78 @@ def test_a_recorded_step_is_the_step() -> None:
         together.fit(chosen, images, CAPTIONS, steps=6, batch=BATCH, rate=1e-3, seeds=SEEDS, record=record)
     for mine, other, shown in zip(models, plain, images, strict=True):
         torch.testing.assert_close(clip.embed(mine, shown), clip.embed(other, shown), atol=2e-2, rtol=0)
+
+
+# ---------------------------------------------------------------- the units of chapters 3 and 4
+
+
+def caption_unit(**changes: object) -> Unit:
+    usual = caption_training.encoder(caption_training.Arm(), PROFILES["smoke"], 0, "cpu").params
+    return Unit(caption_training.train_on_captions, {**usual, "images": 40, "batch": 16, "steps": 2} | changes)
+
+
+def dashcam_unit(**changes: object) -> Unit:
+    usual = dashcam_arms.train_unit(dashcam_arms.SOMETIMES, "smoke", 0, "cpu").params
+    return Unit(dashcam_training.train, {**usual, "images": 128, "steps": 1} | changes)
+
+
+def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    units = [
+        caption_unit(),
+        caption_unit(augmented=True),
+        dashcam_unit(),
+        caption_unit(others=1.0, seed=3, world="trifeature"),
+        caption_unit(steps=5),
+        dashcam_unit(objective="views"),
+        dashcam_unit(mention=1.0),
+        dashcam_unit(steps=0),
+        caption_unit(masked=True),
+    ]
+    assert at_once.groups(units) == [[0, 3, 8], [1], [2, 6], [4], [5], [7]]
+    monkeypatch.setattr(at_once, "MOST", 2)
+    assert at_once.groups(units)[:2] == [[0, 3], [8]]
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        [caption_unit(), caption_unit(others=1.0, seed=1, keep_at=[0, 1]), caption_unit(temperature=0.1, masked=True)],
+        [dashcam_unit(), dashcam_unit(mention=1.0, seed=1)],
+    ],
+    ids=["chapter 3", "chapter 4"],
+)
+def test_tables_of_units_are_those_of_their_functions(units: list[Unit]) -> None:
+    """Weights agree but for AdamW's first steps, which blow rounding up where a gradient is nearly zero."""
+    for unit, mine in zip(units, at_once.train(units), strict=True):
+        other = unit.function(**unit.params)
+        assert mine["step"].tolist() == other["step"].tolist()
+        for a, b in zip(mine["weights"], other["weights"], strict=True):
+            found, wanted = load(a), load(b)
+            assert found.keys() == wanted.keys()
+            assert torch.equal(found["words"], wanted["words"])
+            near = torch.cat([((found[n] - wanted[n]).abs() < 1e-4).flatten() for n in wanted])
+            assert near.float().mean() > 0.97
+
+
+def test_store_keeps_each_unit_of_a_group_under_its_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU. Its key covers the source of what trains them at once; a processor's does not."""
+    trained: list[int] = []
+
+    def train(units: list[Unit]) -> list[pd.DataFrame]:
+        trained.append(len(units))
+        return [pd.DataFrame({"step": [unit.params["seed"]]}) for unit in units]
+
+    monkeypatch.setattr(at_once, "train", train)
+    monkeypatch.setattr(store_module, "device_name", lambda device: f"a {device} device")
+    units = [caption_unit(device="cuda", seed=seed) for seed in range(3)]
+    store = Store(tmp_path)
+    entries, _, reused = run_units(units, store, {}, 1, Progress())
+    assert (trained, reused) == ([3], 0)
+    assert [entry.table["step"].tolist() for entry in entries] == [[0], [1], [2]]
+    _, _, reused = run_units(
+        [*units, caption_unit(device="cuda", seed=3), caption_unit(device="cuda", seed=4)], store, {}, 1, Progress()
+    )
+    assert (trained, reused) == ([3, 2], 3)
+    on_gpu, on_cpu = (_job(caption_unit(device=device), {}, {}) for device in ("cuda", "cpu"))
+    assert {source.module for source in on_gpu.depends_on} > {"clip_invariance.training.together"}
+    assert "clip_invariance.training.together" not in {source.module for source in on_cpu.depends_on}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from clip_invariance.experiments import encoders
 from clip_invariance.experiments.caption_training import ARMS, SIZE, WORLDS, Arm, World, caption_policy, encoder
 from clip_invariance.measure.counterfactual import compare_pairs, d_prime
 from clip_invariance.measure.decodability import fit_probes, probe_factors
+from clip_invariance.measure.depths import backbone_and_embedding
 from clip_invariance.measure.geometry import project_on_span, text_span, value_variance
 from clip_invariance.measure.invariance import centred_cosine
 from clip_invariance.measure.zero_shot import zero_shot_accuracy, zero_shot_weights
@@ -48,6 +50,8 @@ SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature tex
 FOLLOWED = ("object", "three times longer")
 
 PIXELS = "pixels"
+#: Sets of pictures that a process keeps, 15 MB each: those of the next seeds, which other encoders are shown as well.
+REMEMBERED = 6
 
 
 # ---------------------------------------------------------------- units
@@ -258,6 +262,7 @@ def _other(values: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return (values + torch.randint(1, count, values.shape, generator=generator)) % count
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _unseen(world: World, n: int, size: int, seed: int, device: str) -> tuple[Scenes, Tensor]:
     drawn: Scenes = WORLDS[world].sample(n, UNSEEN + seed)
     return drawn, WORLDS[world].render(drawn, size=size, device=device)
@@ -304,7 +309,8 @@ class Language:
 
 def _depths(model: CLIP, images: Tensor, language: Language | None) -> dict[str, Tensor]:
     """Representations at four depths, as :func:`measure.depths.depths`; without language there is no span."""
-    found = {"backbone": clip.backbone(model, images), "embedding": clip.embed(model, images)}
+    backbone, embedding = backbone_and_embedding(model, images)
+    found = {"backbone": backbone, "embedding": embedding}
     if language:
         found["span"], found["rest"] = project_on_span(found["embedding"], language.captions)
     return found
@@ -338,22 +344,40 @@ def _moved(
     model: CLIP, world: World, language: Language | None, pairs: int, size: int, seed: int, step: int, device: str
 ) -> Iterator[Row]:
     """Matched counterfactuals: how far changing one factor moves a picture, and how well that shows along one direction."""
+    base, unchanged, changed = _counterfactuals(world, pairs, size, seed, device)
+    before = _spoken(model, unchanged, language)
+    for factor, (moved, first, second) in changed.items():
+        after = _spoken(model, moved, language)
+        reference = base.labels[next(other for other in changed if other != factor)]
+        for depth in after:
+            compared = compare_pairs(before[depth], after[depth], reference, seed=seed)
+            yield _row(step, "moved", depth, factor, compared.of_unrelated)
+        apart = d_prime(clip.embed(model, first), clip.embed(model, second), seed=seed)
+        yield _row(step, "d_prime", "embedding", factor, apart)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _counterfactuals(
+    world: World, pairs: int, size: int, seed: int, device: str
+) -> tuple[Scenes, Tensor, dict[str, tuple[Tensor, Tensor, Tensor]]]:
+    """Scenes, their pictures, and for each factor the pictures with another value of it, its first and its second one."""
     module, factors = WORLDS[world], WORLDS[world].FACTORS
     generator = torch.Generator().manual_seed(UNSEEN + seed)
     base = module.sample(pairs, UNSEEN + seed)
 
-    def seen(pictures: Scenes) -> dict[str, Tensor]:
-        return _spoken(model, module.render(pictures, size=size, device=device), language)
+    def drawn(factor: str, value: int | Tensor) -> Tensor:
+        picture: Tensor = module.render(module.change(base, factor, value), size=size, device=device)
+        return picture
 
-    before = seen(base)
-    for factor, names in factors.items():
-        after = seen(module.change(base, factor, _other(base.labels[factor], len(names), generator)))
-        reference = base.labels[next(other for other in factors if other != factor)]
-        for depth in after:
-            compared = compare_pairs(before[depth], after[depth], reference, seed=seed)
-            yield _row(step, "moved", depth, factor, compared.of_unrelated)
-        first, second = (seen(module.change(base, factor, value))["embedding"] for value in (0, 1))
-        yield _row(step, "d_prime", "embedding", factor, d_prime(first, second, seed=seed))
+    changed = {
+        factor: (
+            drawn(factor, _other(base.labels[factor], len(names), generator)),
+            drawn(factor, 0),
+            drawn(factor, 1),
+        )
+        for factor, names in factors.items()
+    }
+    return base, module.render(base, size=size, device=device), changed
 
 
 def _heads(features: Tensor, labels: Mapping[str, Tensor], pictures: int, step: int, depth: str) -> Iterator[Row]:

@@ -30,7 +30,7 @@ from clip_invariance.experiments.dashcam_training import (
 )
 from clip_invariance.measure.counterfactual import d_prime
 from clip_invariance.measure.decodability import few_shot, fit_probes, knn_accuracy, probe_factors
-from clip_invariance.measure.depths import depths
+from clip_invariance.measure.depths import backbone_and_embedding, depths
 from clip_invariance.measure.invariance import class_distance
 from clip_invariance.measure.zero_shot import zero_shot_accuracy, zero_shot_scores, zero_shot_weights
 from clip_invariance.models import clip
@@ -78,15 +78,21 @@ class Reader:
 
 def clip_reader(model: CLIP, captions: Sequence[str]) -> Reader:
     """One of our CLIPs at four depths; ``captions`` say what it can put into words."""
+    spoken = clip.encode_texts(model, captions)
     return Reader(
-        lambda images: {str(depth): x for depth, x in depths(model, images, captions).items()},
+        lambda images: {str(depth): x for depth, x in depths(model, images, spoken).items()},
         partial(clip.encode_texts, model),
     )
 
 
 def wordless_reader(model: CLIP) -> Reader:
     """The image tower alone, of an encoder that was trained without captions."""
-    return Reader(lambda images: {"backbone": clip.backbone(model, images), "embedding": clip.embed(model, images)})
+
+    def features(images: Tensor) -> dict[str, Tensor]:
+        backbone, embedding = backbone_and_embedding(model, images)
+        return {"backbone": backbone, "embedding": embedding}
+
+    return Reader(features)
 
 
 def pixel_reader() -> Reader:

@@ -189,6 +189,7 @@ def _leave(worker: distributed.Worker) -> None:
     """End this process, announced: Dask would blame an unexpected end on the units that wait their turn here, too."""
     why = f"unit-cancelled-{time.time()}"
     goodbye = worker.scheduler.unregister(address=worker.address, expected=True, close=False, stimulus_id=why)
+    loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's type names the base class only
     with suppress(Exception):  # the scheduler may be gone
-        asyncio.run_coroutine_threadsafe(goodbye, worker.loop.asyncio_loop).result(GOODBYE_SECONDS)
+        asyncio.run_coroutine_threadsafe(goodbye, loop).result(GOODBYE_SECONDS)
     os._exit(1)

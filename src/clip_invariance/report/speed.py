@@ -143,9 +143,8 @@ def predicted(points: Sequence[Point], what: Literal["seconds", "memory_mb"], ti
     first, last = sorted(points, key=lambda point: point.amount)[-2:]
     power = 2 if last.of == "image side" else 1
     low, high = first.amount**power, last.amount**power
-    slope = (getattr(last, what) - getattr(first, what)) / (high - low)
-    cost: float = getattr(last, what) + slope * ((times * last.amount) ** power - high)
-    return max(cost, getattr(last, what))
+    before, now = float(getattr(first, what)), float(getattr(last, what))
+    return max(now, now + (now - before) / (high - low) * ((times * last.amount) ** power - high))
 
 
 def _median(values: Sequence[float]) -> float:

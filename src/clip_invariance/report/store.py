@@ -34,6 +34,9 @@ from clip_invariance.report.results import sha256, to_json
 from clip_invariance.units import Unit
 
 PACKAGE = "clip_invariance"
+#: What trains several units at once on a GPU, and the units that it may train: their keys cover its source there.
+TOGETHER = f"{PACKAGE}.experiments.together"
+AT_ONCE = ("experiments.caption_training.train_on_captions", "experiments.dashcam_training.train")
 #: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
 SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
 #: A network file system may show a file that another machine wrote this late (NFS remembers absence up to a minute).
@@ -230,9 +233,9 @@ def run_units(
 ) -> tuple[list[Entry], list[Entry], int]:
     """Run what is not stored yet, and the units that it needs before it.
 
-    On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``; on a GPU,
-    or with one job, in turn in this process; with the address of a Dask ``scheduler``, on its workers instead (see
-    :mod:`cluster`). Equal units run once.
+    On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``, with one job
+    in turn in this process; on a GPU likewise, but trainings of one architecture at once; with the address of a Dask
+    ``scheduler``, on its workers instead (see :mod:`cluster`). Equal units run once.
 
     Returns:
         all entries in the order of ``units``; the entries of the units that these need; how many were reused.
@@ -253,11 +256,13 @@ def run_units(
 
 def _job(unit: Unit, closures: dict[str, list[Source]], environment: Mapping[str, str]) -> _Job:
     needs = {name: _job(need, closures, environment) for name, need in unit.needs.items()}
-    module = unit.function.__module__
-    if module not in closures:
-        closures[module] = sources(module)
-    key = unit_key(unit, closures[module], environment, {name: need.key for name, need in needs.items()})
-    return _Job(unit, key, closures[module], needs)
+    modules = [unit.function.__module__, *([TOGETHER] if _on_gpu(unit) and unit.name in AT_ONCE else [])]
+    for module in modules:
+        if module not in closures:
+            closures[module] = sources(module)
+    depends_on = list(dict.fromkeys(source for module in modules for source in closures[module]))
+    key = unit_key(unit, depends_on, environment, {name: need.key for name, need in needs.items()})
+    return _Job(unit, key, depends_on, needs)
 
 
 def _run_jobs(
@@ -296,10 +301,15 @@ def _computed(missing: Sequence[_Job], store: Store, jobs: int, scheduler: str) 
         from clip_invariance.report import cluster  # imports Dask
 
         return cluster.spread([functools.partial(_compute, job, store, None) for job in missing], scheduler, store.root)
+    if any(_on_gpu(job.unit) for job in missing):
+        return _in_groups(missing, store)
     tasks = [joblib.delayed(_compute)(job, store, os.getpid()) for job in missing]
-    on_gpu = any(str(job.unit.params.get("device")).startswith("cuda") for job in missing)
-    workers = 1 if on_gpu else min(jobs, len(tasks))
+    workers = min(jobs, len(tasks))
     return _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers)
+
+
+def _on_gpu(unit: Unit) -> bool:
+    return str(unit.params.get("device")).startswith("cuda")
 
 
 Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
@@ -308,6 +318,37 @@ Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
 def _in_turn(tasks: Sequence[Task]) -> Iterator[str]:
     for function, args, kwargs in tasks:
         yield function(*args, **kwargs)
+
+
+def _in_groups(missing: Sequence[_Job], store: Store) -> Iterator[str]:
+    """On a GPU: trainings of one architecture at once, all else in turn."""
+    from clip_invariance.experiments import together  # imports PyTorch
+
+    for numbers in together.groups([job.unit for job in missing]):
+        group = [missing[number] for number in numbers]
+        if len(group) == 1:
+            yield _compute(group[0], store, os.getpid())
+        else:
+            yield from _compute_together(group, store)
+
+
+def _compute_together(group: Sequence[_Job], store: Store) -> Iterator[str]:
+    """Run units of one group here and store each; each is said to have taken its share of the time."""
+    from clip_invariance.experiments import together
+
+    start = time.perf_counter()
+    try:
+        tables = together.train([job.unit for job in group])
+        seconds = (time.perf_counter() - start) / len(group)
+        for job, table in zip(group, tables, strict=True):
+            _check_unchanged(job.depends_on)
+            store.save(job.key, job.unit, table, seconds)
+    except ReportError:
+        raise
+    except Exception as error:
+        more = f" and {len(group) - 1} trained with it"
+        raise ReportError(f"{describe(group[0].unit)}{more} failed: {type(error).__name__}: {error}") from error
+    yield from (job.key for job in group)
 
 
 def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
