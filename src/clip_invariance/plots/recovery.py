@@ -330,9 +330,11 @@ def one_or_many(table: pd.DataFrame) -> Figure:
 
 def describe_one_or_many(table: pd.DataFrame) -> str:
     """Alt text of :func:`one_or_many`."""
-    parts = []
-    for name in dict.fromkeys(table["encoder"]):
-        rows = table[table["encoder"] == name]
-        read = ", ".join(f"{SHORT[task]} {value:.0f}" for task, value in zip(rows["task"], rows["value"], strict=True))
-        parts.append(f"{name}: {read}; worst gap {rows['shortfall'].iloc[0]:.0f}")
-    return f"Probe accuracy in percent of encoders, by task, and the largest gap to the best. {'. '.join(parts)}."
+    best = table.loc[table.groupby("task", sort=False)["value"].idxmax()]
+    tops = [f"{SHORT[t]} {v:.0f} ({e})" for t, v, e in zip(best["task"], best["value"], best["encoder"], strict=True)]
+    gaps = table.groupby("encoder", sort=False)["shortfall"].first()
+    worst = [f"{name} {gap:.0f}" for name, gap in gaps.items()]
+    return (
+        f"Probe accuracy in percent of {len(gaps)} encoders, by task. The best of each task: {', '.join(tops)}. "
+        f"The largest gap of each encoder to the best: {', '.join(worst)}."
+    )
