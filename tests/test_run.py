@@ -320,6 +320,17 @@ def test_same_seed_same_bytes(chapter: Chapter) -> None:
     assert json.loads(second["run.json"])["reused"] == 4
 
 
+def test_a_unit_that_is_asked_for_twice_counts_once(chapter: Chapter) -> None:
+    from fakelab import experiment
+
+    units = experiment.units(chapter.profile, chapter.seeds, chapter.device)
+    chapter.run(units[:3])
+    chapter.run(units)
+    chapter.finish()
+    record = read_results(chapter.output).run
+    assert (record.units, record.reused) == (4, 0)
+
+
 def test_restarted_chapter_is_incomplete_until_finished(chapter: Chapter) -> None:
     finish(chapter)
     assert (chapter.output / "run.json").is_file()

@@ -115,7 +115,7 @@ class Chapter:
         self._started, self._clock = provenance.now(), time.perf_counter()
         self._progress = for_chapter(chapter)
         self._entries: dict[str, Entry] = {}
-        self._reused = 0
+        self._computed = 0
         self._figures: list[str] = []
         self._values: dict[str, Value] = {}
         self._written: list[str] = []
@@ -138,8 +138,9 @@ class Chapter:
         entries, needed, reused = run_units(
             units, store, self._environment, self.jobs, self._progress, os.environ.get(SCHEDULER, "")
         )
-        self._entries |= {entry.key: entry for entry in [*entries, *needed]}
-        self._reused += reused
+        found = {entry.key: entry for entry in [*entries, *needed]}
+        self._computed += len(found) - reused  # a unit that a chapter asks for twice is reused once
+        self._entries |= found
         tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]
         names = list(dict.fromkeys(name for unit in units for name in unit.params))
         table = pd.concat(tables, ignore_index=True)
@@ -253,7 +254,7 @@ class Chapter:
             rules=self._rules,
             parameters=self._parameters,
             started=self._started,
-            reused=self._reused,
+            reused=len(self._entries) - self._computed,
             figures=self._figures,
             files=files,
         )
