@@ -527,6 +527,9 @@ def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Mea
     advice = recovery.advice_table(measured._replace(probes=probes, tuned=tuned)).set_index("labelled pictures")
     assert advice.loc[8, "light: do"] == "label more"
     assert advice.loc[16, "light: do"] == recovery.LORA
+    where = {"metric": "frozen", "factor": "light", "labels": 16, "depth": recovery.FIRST_STAGE, **silent}
+    early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned))
+    assert early.set_index("labelled pictures").loc[16, "light: do"] == recovery.EARLY
 
 
 @pytest.mark.parametrize("profile", ["smoke", "standard"])

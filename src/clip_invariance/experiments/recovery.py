@@ -323,6 +323,8 @@ def _interval(samples: pd.Series) -> dict[str, float]:
 
 
 PROBE, BACKBONE = "probe on the embedding", "probe before the projection"
+#: As deep in the network as a probe can be put, and where the light turned out to be.
+EARLY, FIRST_STAGE = "probe on the first stage", "stage 1"
 PROJECTION, LORA, FULL = "projection only", "low-rank adaptation", "full fine-tuning"
 SCRATCH, MENTIONED = "the same network untrained", "captions had named it: probe"
 TUNED_AS: dict[str, Method] = {PROJECTION: "projection", LORA: "lora", FULL: "full"}
@@ -336,6 +338,7 @@ def curve_table(found: Measured) -> pd.DataFrame:
             series = {
                 PROBE: frozen(found, task, labels),
                 BACKBONE: frozen(found, task, labels, depth="backbone"),
+                EARLY: frozen(found, task, labels, depth=FIRST_STAGE),
                 **{name: tuned(found, Tuning(SILENT_, how, task, labels)) for name, how in TUNED_AS.items()},
                 SCRATCH: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
                 MENTIONED: frozen(found, task, labels, TALKATIVE_),
@@ -543,19 +546,23 @@ def pareto_table(found: Measured) -> pd.DataFrame:
 def advice_table(found: Measured) -> pd.DataFrame:
     """If you have so many labelled pictures: what each way reaches, what it costs, and which to take.
 
-    The advice is the cheapest way within TIE of the best mean: a probe, then low-rank adaptation, then full
-    fine-tuning. Costs are points that the car's colour and body lose when asked for in words.
+    The advice is the cheapest way within TIE of the best mean: a probe on what the encoder puts out, a probe on its first
+    stage, then low-rank adaptation, then full fine-tuning. Costs are points that the car's colour and body lose when
+    asked for in words; probes cost none.
 
     Returns:
-        labels, then for each task of LOST: probe (the better of two depths), lora, full, do (text); cost_lora,
-        cost_full for the light.
+        labels, then for each task of LOST: probe (the better of two depths), early probe, what tuning reaches and do
+        (text); the costs of tuning for the light.
     """
     before = captioned(found.reads, origin=SILENT_)
     rows = []
     for labels in budgets_of(found):
         row: dict[str, object] = {"labelled pictures": labels}
         for task in LOST:
-            reached = {"probe": best_frozen(found, task, labels, ("embedding", "backbone"))}
+            reached = {
+                "probe": best_frozen(found, task, labels, ("embedding", "backbone")),
+                EARLY: frozen(found, task, labels, depth=FIRST_STAGE),
+            }
             reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
             means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
             row |= {f"{SHORT[task]}: {name}": round(value, 1) for name, value in means.items()}
@@ -644,6 +651,7 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
             ways: dict[tuple[str, str], pd.Series] = {
                 ("probe", PROBE): frozen(found, task, n),
                 ("backbone", BACKBONE): frozen(found, task, n, depth="backbone"),
+                ("early", EARLY): frozen(found, task, n, depth=FIRST_STAGE),
                 **{(how, name): tuned(found, Tuning(SILENT_, how, task, n)) for name, how in TUNED_AS.items()},
             }
             rows += [

@@ -16,6 +16,7 @@ from clip_invariance.experiments.recovery import (
     BACKBONE,
     BESIDE_,
     CHANCE,
+    EARLY,
     EVERYTHING_,
     FIFTH_,
     FULL,
@@ -36,8 +37,9 @@ from clip_invariance.plots.style import PALETTE, WIDTH, faint
 SERIES = {
     FULL: PALETTE["red"],
     LORA: PALETTE["orange"],
-    PROJECTION: PALETTE["pink"],
+    PROJECTION: "#8577d6",  # an eighth colour: violet
     BACKBONE: PALETTE["sky"],
+    EARLY: PALETTE["pink"],
     PROBE: PALETTE["blue"],
     SCRATCH: PALETTE["grey"],
     MENTIONED: PALETTE["green"],
@@ -113,7 +115,7 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
     parts = []
     for task in dict.fromkeys(table["task"]):
-        for name in (PROBE, BACKBONE, LORA, FULL):
+        for name in (PROBE, BACKBONE, EARLY, LORA, FULL):
             rows = table[(table["task"] == task) & (table["series"] == name)].sort_values("labels")
             if len(rows):
                 along = ", ".join(f"{n} labels: {v:.0f}" for n, v in zip(rows["labels"], rows["value"], strict=True))
