@@ -8,6 +8,7 @@ Import this module only where a cluster was asked for: Dask takes a second.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 import threading
@@ -73,12 +74,14 @@ def connected(scheduler: str, root: Path) -> Iterator[distributed.Client]:
     Raises:
         UsageError: if nobody answers, there is no worker, or one lacks something; the message says what to do.
     """
-    try:
+    client = None
+    with suppress(OSError, ValueError, TypeError):
         client = distributed.Client(  # type: ignore[no-untyped-call]
             scheduler, timeout=CONNECT_SECONDS, set_as_default=False
         )
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"no Dask scheduler answers at {scheduler}: start one or correct the address") from error
+    if client is None:
+        gc.collect()  # Dask's half-made client ends here: found while another one starts, it would wait for a lock for ever
+        raise UsageError(f"no Dask scheduler answers at {scheduler}: start one or correct the address")
     with client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_SECONDS)
