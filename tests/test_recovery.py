@@ -466,7 +466,8 @@ def test_every_rule_and_the_prose_name_values_that_every_profile_measures(profil
     if profile != "smoke":
         quoted = set(re.findall(r"{value}`([a-z0-9_.]+)", PAGE.read_text(encoding="utf-8")))
         assert len(quoted) > 40
-        assert quoted <= known
+        only_longer = {"05.kept_everything_words"} if profile == "quick" else set()  # the site says so
+        assert quoted - known == only_longer
 
 
 def set_to(table: pd.DataFrame, value: float, **where: object) -> pd.DataFrame:

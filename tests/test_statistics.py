@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.statistics import mean_over_seeds, paired_difference, summarise
+from clip_invariance.measure.statistics import mean_over_seeds, paired_difference, percent_of, summarise
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says_at_three_seeds_where_a_bootstrap_does_not() -> None:
@@ -45,3 +45,10 @@ def test_rows_of_one_seed_count_once() -> None:
     row = summarise(table, ["arm"], "value").iloc[0]
     assert row["value"] == 2.0
     assert row["n"] == 2
+
+
+def test_a_share_of_nothing_is_nothing_and_a_lost_seed_is_noticed() -> None:
+    part, whole = pd.Series([1.0, 2.0, 0.0, 3.0]), pd.Series([4.0, 0.0, 0.0])
+    assert percent_of(part, whole).tolist()[:3] == [25.0, 0.0, 0.0]
+    with pytest.raises(UsageError, match="finite"):
+        mean_over_seeds(percent_of(part, whole))

@@ -26,7 +26,14 @@ from clip_invariance.experiments.dashcam_arms import (
 from clip_invariance.experiments.dashcam_measures import ASKED, measure, measure_course, measure_pixels
 from clip_invariance.experiments.dashcam_story import tell
 from clip_invariance.experiments.dashcam_training import CROSSING, SIZE, scenes
-from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.measure.statistics import (
+    Estimate,
+    NamedValue,
+    mean_over_seeds,
+    paired_difference,
+    percent_of,
+    summarise,
+)
 from clip_invariance.profiles import Profile
 from clip_invariance.units import Unit
 from clip_invariance.worlds import dashcam
@@ -166,13 +173,13 @@ def kept(table: pd.DataFrame, factor: str) -> pd.Series:
     Both in units of the distance between car colours, which both are told about.
     """
     silent, talkative = (read(table, arm, "distance", "embedding", factor) for arm in (SILENT, TALKATIVE))
-    return 100 * silent / talkative.reindex(silent.index)
+    return percent_of(silent, talkative)
 
 
 def middle(table: pd.DataFrame, metric: str = "probe", depth: str = "embedding") -> pd.Series:
     """Where mentioning the light once in ten times lies between never (0) and always (100), per seed."""
     never, sometimes, always = (percent(table, arm, metric, depth) for arm in (SILENT, SOMETIMES, TALKATIVE))
-    return 100 * (sometimes - never) / (always - never)
+    return percent_of(sometimes - never, always - never)
 
 
 def rates(table: pd.DataFrame, light_size: str = "small") -> list[float]:

@@ -32,7 +32,7 @@ from clip_invariance.experiments.limits_training import (
     tied,
     train_unit,
 )
-from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, percent_of
 from clip_invariance.profiles import Profile
 from clip_invariance.units import Unit
 from clip_invariance.worlds import cards, collages
@@ -125,13 +125,13 @@ def gap(table: pd.DataFrame, factor: str, arm: str) -> pd.Series:
 def recovered(table: pd.DataFrame, share: float) -> pd.Series:
     """How far words for the parts are on the way from never (0) to always listed (100), per seed."""
     never, here, always = (words(table, listed(x), "part") for x in (0.0, share, 1.0))
-    return 100 * (here - never) / (always - never)
+    return percent_of(here - never, always - never)
 
 
 def kept_of_look(table: pd.DataFrame, arm: str, layer: str) -> pd.Series:
     """Accuracy above chance with one layer alone, in percent of that on the whole drawing, per seed."""
     whole, alone = (above_chance(read(table, arm, "looks", name, "right"), "object") for name in ("whole", layer))
-    return 100 * alone / whole
+    return percent_of(alone, whole)
 
 
 def follows_look(table: pd.DataFrame, arm: str) -> pd.Series:

@@ -33,7 +33,7 @@ from clip_invariance.experiments.recovery_tuning import (
     recaption,
     tune,
 )
-from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, percent_of
 from clip_invariance.profiles import Profile
 from clip_invariance.training.tuning import Method
 from clip_invariance.units import Unit
@@ -713,7 +713,7 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
 
     def left(table: pd.DataFrame) -> pd.Series:
         after = probe(table, "time")
-        return 100 * (after - CHANCE["time"]) / (probe(before, "time").reindex(after.index) - CHANCE["time"])
+        return percent_of(after - CHANCE["time"], probe(before, "time") - CHANCE["time"])
 
     return [
         _gap("c33_gain", probe(told, "light"), probe(before, "light"), MOVED,

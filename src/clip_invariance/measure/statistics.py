@@ -88,6 +88,16 @@ def paired_difference(a: pd.Series, b: pd.Series) -> Estimate:
     return mean_over_seeds((a - b.reindex(a.index)).to_numpy())
 
 
+def percent_of(part: pd.Series, whole: pd.Series) -> pd.Series:
+    """``part`` in percent of ``whole``, per seed; 0 where there is no whole, as in a run too small to find a difference.
+
+    Args:
+        part, whole: indexed by seed. Seeds of ``part`` that ``whole`` lacks give NaN.
+    """
+    whole = whole.reindex(part.index)
+    return (100 * part / whole.where(whole != 0)).where(whole != 0, 0.0)
+
+
 def summarise(table: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
     """Collapse a tidy table over seeds: one row per group with value, low, high, n.
 
