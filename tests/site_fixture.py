@@ -49,6 +49,8 @@ CONDITIONS = {
     "C05": [("essential", "c05_cost", ">", 0.0, "global invariance costs accuracy")],
 }
 
+SUMMARY = "\nA torus net loses little.\n\n"
+
 PAGE = """# Hard and soft invariance
 
 A net that is built to ignore shifts ({verdict}`C02`) loses {value}`01.c02_drop_torus` at unseen places, so it is right
@@ -208,6 +210,9 @@ def make_project(folder: Path, results: bool = True) -> tuple[Path, Path]:
         page.write_text(re.sub(r"\{value\}`[^`]*`", "some", text), encoding="utf-8")
     for page in (folder / "book").glob("[0-9][0-9]_*.md"):
         page.unlink()
+    index = folder / "book" / "index.md"  # its summary shows results of later chapters
+    before, rest = index.read_text(encoding="utf-8").split("## The answer\n")
+    index.write_text(f"{before}## The answer\n{SUMMARY}## The score\n{rest.split('## The score')[1]}", encoding="utf-8")
     (folder / "book" / f"{STEM}.md").write_text(PAGE if results else "# Hard and soft invariance\n", encoding="utf-8")
     toc = (folder / "_toc.yml").read_text(encoding="utf-8")
     (folder / "_toc.yml").write_text(keep_chapter_one(toc), encoding="utf-8")
