@@ -519,7 +519,7 @@ def _guessing(ax: Axes) -> None:
         ax.axhline(level, color=faint(), linestyle=":", linewidth=1.1)
         ax.annotate(
             words, (1, level), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", color=faint(), fontsize="small",
+            ha="right", va="bottom", color=faint(), fontsize=9,
         )  # fmt: skip
 
 
