@@ -226,7 +226,7 @@ def invariances(table: pd.DataFrame) -> Figure:
     wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
     _dots(ax, table, "measure", MOVES, wrapped)
     ax.set_xlabel("right, %")
-    _headline(figure, "An invariance taken out, and another one put in")
+    _headline(figure, "512 captions take nothing out, pairs put something in")
     _key(figure, MOVES)
     return figure
 
@@ -251,7 +251,7 @@ def word_map(table: pd.DataFrame) -> Figure:
     _dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
     _chance_marks(ax, list(dict.fromkeys(rows["factor"])))
     ax.set_xlabel("right, % (dotted: chance)")
-    _headline(figure, "One linear map lets words reach what the embedding holds")
+    _headline(figure, "One linear map lets words reach some of what the embedding holds")
     _key(figure, MAPS, columns=3)
     return figure
 
