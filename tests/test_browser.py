@@ -283,7 +283,7 @@ new PerformanceObserver(list => list.getEntries().forEach(shift => { window.shif
 @pytest.mark.parametrize("visit", [{"viewport": PHONE, "color_scheme": "dark"}, LIGHT], indirect=True)
 @pytest.mark.parametrize("path", ["book/index.html", LEDGER, f"notebooks/{STEM}.html"])
 def test_page_does_not_move_while_it_loads_for_the_first_time(visit: Visit, path: str) -> None:
-    """Less than a fifth of the cumulative layout shift that Chrome calls good. (Formulas move the text when they are set.)"""
+    """Less than a fifth of the layout shift that Chrome calls good. (Formulas move the text when they are set.)"""
     visit.page.add_init_script(COUNT_SHIFTS)
     page = visit.open(path)
     page.evaluate("document.fonts.ready")
