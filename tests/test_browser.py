@@ -437,6 +437,9 @@ def test_opens_straight_from_the_folder(browser: Browser) -> None:
     page.wait_for_selector("mjx-container[display=true] mjx-math")
     page.evaluate("document.fonts.ready")
     families = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
+    page.goto(Path(built_project()[2], "search.html").as_uri() + "?q=torus")
+    page.wait_for_selector("#search-results ul.search li a")
+    page.wait_for_timeout(300)
     context.close()
     assert errors == []
     for family in ("MJX", "Report Icons"):  # formulas and buttons

@@ -2,6 +2,9 @@
 // Every page is complete without this script.
 "use strict";
 
+// Search fetches excerpts of the pages it finds, which browsers refuse to a site that is opened from a folder.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 // ---------------------------------------------------------------- the ledger: choices live in the address, #verdict=a,b&chapter=01
 
 function startFilter(form) {
