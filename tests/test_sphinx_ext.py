@@ -15,7 +15,17 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from clip_invariance.report.claims import CLAIMS_FILE, load_claims
 from clip_invariance.report.results import Value
-from clip_invariance.report.sphinx_ext import MARKS, MEANINGS, VERDICTS, cell, interval, number, point, readable_share
+from clip_invariance.report.sphinx_ext import (
+    MARKS,
+    MEANINGS,
+    VERDICTS,
+    cell,
+    interval,
+    number,
+    point,
+    readable_share,
+    with_unit,
+)
 from site_fixture import make_project, value_record
 
 
@@ -249,3 +259,10 @@ def test_explorer_is_complete_before_any_script_runs(built: tuple[Path, list[str
     assert cells == ["50.5 [48.0, 53.0]", "80.0 [78.0, 82.0]", "50.0", ""]
     (slider,) = figure.select("input[type=range]")
     assert (slider["min"], slider["max"], slider["aria-valuetext"]) == ("0", "2", "never")
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"), [("1", "1\u00a0point"), ("−1", "−1\u00a0point"), ("1.0", "1.0\u00a0points")]
+)
+def test_one_point_is_a_point(printed: str, shown: str) -> None:
+    assert with_unit(printed, "points") == shown

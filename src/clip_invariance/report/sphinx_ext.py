@@ -156,6 +156,8 @@ def prints(value: Value) -> tuple[str, str, str]:
 
 def with_unit(printed: str, unit: str) -> str:
     space = NARROW_SPACE if unit == "%" else NO_BREAK_SPACE
+    if unit == "points" and printed.lstrip(MINUS) == "1":
+        unit = "point"
     return f"{printed}{space}{unit}" if unit else printed
 
 
