@@ -255,6 +255,16 @@ def test_first_page_is_light(visit: Visit) -> None:
     assert sum(size for _, size in sizes) <= 500_000
 
 
+@pytest.mark.parametrize(("visit", "other"), [(LIGHT, "dark"), (DARK, "light")], indirect=["visit"])
+def test_only_the_picture_of_the_readers_theme_is_fetched(visit: Visit, other: str) -> None:
+    page = visit.open(CHAPTER)
+    page.locator("figure.result-figure").scroll_into_view_if_needed()
+    page.wait_for_load_state("networkidle")
+    fetched = page.evaluate("performance.getEntriesByType('resource').map(r => r.name)")
+    pictures = ["dark" if ".dark" in name else "light" for name in fetched if "accuracy_by_place" in name]
+    assert pictures == [{"dark": "light", "light": "dark"}[other]]
+
+
 def test_nothing_moves_when_a_picture_arrives(browser: Browser, address: str) -> None:
     def height_of_figure(page: Page, until: Literal["load", "domcontentloaded"]) -> float:
         page.goto(address + CHAPTER, wait_until=until)
@@ -378,6 +388,7 @@ def test_slider_moves_the_marks_to_what_was_measured(visit: Visit) -> None:
 def test_without_scripts_the_figure_stays_and_the_slider_is_gone(visit: Visit) -> None:
     page = visit.open(CHAPTER)
     assert page.locator("img.only-light").is_visible()
+    assert not page.locator("img.only-dark").is_visible()
     assert page.locator(".explore:visible").count() == 0
     visit.problems[:] = [p for p in visit.problems if not p.endswith(".js")]  # scripts are preloaded in vain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import re
 import shutil
@@ -349,6 +350,13 @@ def test_the_report_itself_builds_from_what_is_published(tmp_path: Path) -> None
     site = build_site(tmp_path)
     written = {path.stem for path in (REPOSITORY / "book").glob("[0-9][0-9]_*.md")}
     assert {path.stem for path in (site / "book").glob("[0-9][0-9]_*.html")} == written
+    front = soup(site / "book" / "index.html")
+    tags = front.select("link[rel=stylesheet], link[as=font], script[src], img.only-light")
+    assets = {(site / "book" / urlsplit(str(t.get("href") or t.get("src"))).path).resolve() for t in tags}
+    assets |= {site / "book" / "index.html", site / "_static" / "basic.css"}
+    # Over the wire, as any server that compresses sends it; with a picture it is a little more than 500 kB without.
+    assert sum(len(gzip.compress(asset.read_bytes())) for asset in assets) <= 250_000, "the first page is too heavy"
+    assert sum(asset.stat().st_size for asset in assets) <= 600_000, "the first page is too heavy without compression"
     ledger = soup(site / "book" / "claims.html")
     assert [a["id"] for a in ledger.select("article.claim")] == [f"c{i:02d}" for i in range(1, 45)]
     registered = {*re.findall(r'^value = "(\d\d)\.', CLAIMS_FILE.read_text(), re.MULTILINE)}
