@@ -250,6 +250,22 @@ def test_stopping_units_is_not_held_against_those_behind_them(work: Any, cluster
     cluster.client.wait_for_workers(2, timeout=120)
 
 
+def test_worker_that_has_said_goodbye_is_replaced_even_if_it_lingers(work: Any, cluster: Cluster) -> None:
+    """On a busy machine a heartbeat comes between the goodbye and the end of the process."""
+    cluster.client.wait_for_workers(2, timeout=120)
+    before = cluster.processes()
+    leaving = min(cluster.client.nthreads())
+
+    async def linger(dask_worker: Any) -> None:
+        await cluster_module._goodbye(dask_worker)
+        await dask_worker.heartbeat()
+
+    cluster.client.run(linger, workers=[leaving], wait=False)
+    wait_for(lambda: leaving not in cluster.client.nthreads())
+    cluster.client.wait_for_workers(2, timeout=120)
+    assert len(cluster.processes() & before) == 1
+
+
 def test_failing_unit_is_named_and_nothing_is_left_running(
     work: Any, cluster: Cluster, store: Store, log: Path
 ) -> None:

@@ -189,10 +189,16 @@ def _ending_when_cancelled(worker: distributed.Worker) -> Iterator[None]:
 
 
 def _leave(worker: distributed.Worker) -> None:
-    """End this process, announced: Dask would blame an unexpected end on the units that wait their turn here, too."""
-    why = f"unit-cancelled-{time.time()}"
-    goodbye = worker.scheduler.unregister(address=worker.address, expected=True, close=False, stimulus_id=why)
+    """End this process; its nanny starts a fresh one."""
     loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]  # tornado's type names the base class only
     with suppress(Exception):  # the scheduler may be gone
-        asyncio.run_coroutine_threadsafe(goodbye, loop).result(GOODBYE_SECONDS)
+        asyncio.run_coroutine_threadsafe(_goodbye(worker), loop).result(GOODBYE_SECONDS)
     os._exit(1)
+
+
+async def _goodbye(worker: distributed.Worker) -> None:
+    """Announce the end: Dask would blame an unexpected one on the units that wait their turn here, too."""
+    # Hearing that the scheduler knows it no more, a worker closes, and tells its nanny not to start another one.
+    worker.nanny = None
+    why = f"unit-cancelled-{time.time()}"
+    await worker.scheduler.unregister(address=worker.address, expected=True, close=False, stimulus_id=why)
