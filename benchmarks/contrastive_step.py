@@ -30,7 +30,7 @@ from torchvision.transforms import Normalize
 from clip_invariance.captions import CaptionPolicy, Captions
 from clip_invariance.models import clip
 from clip_invariance.report.speed import Ratio
-from clip_invariance.training import contrastive
+from clip_invariance.training import contrastive, loop
 from clip_invariance.worlds import scenes
 
 IMAGES, SIZE, BATCH, RATE = 12_000, 32, 128, 4e-3
@@ -105,7 +105,7 @@ def theirs(data: SomeBatches) -> tuple[float, float]:
     named = list(trained.named_parameters())
     plain = [p for name, p in named if p.ndim < 2 or "bn" in name or "ln" in name or "logit_scale" in name]
     others = [p for _, p in named if not any(p is other for other in plain)]
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": others, "weight_decay": contrastive.WEIGHT_DECAY}]
+    groups = [{"params": plain, "weight_decay": 0.0}, {"params": others, "weight_decay": loop.WEIGHT_DECAY}]
     optimiser = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
     args = Namespace(
         device="cpu",

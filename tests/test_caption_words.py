@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from torch import nn
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
@@ -185,9 +184,9 @@ def test_a_tower_learns_labels_and_leaves_the_text_tower_alone() -> None:
     images[classes == 1] += 150
     model = clip.create("conv", size=32, seed=0)
     text = model.text_projection.detach().clone()
-    head = labels.fit(model, images, classes, steps=30, batch=32, seed=0)
+    heads = labels.fit(model, images, {"bright": classes}, steps=30, batch=32, seed=0)
     with torch.inference_mode():
-        logits = head(model.encode_image(clip.prepare(images)))
+        logits = heads["bright"](model.encode_image(clip.prepare(images)))
     assert float((logits.argmax(1) == classes).float().mean()) == 1.0
     assert torch.equal(model.text_projection, text)
     assert not model.training
@@ -196,13 +195,12 @@ def test_a_tower_learns_labels_and_leaves_the_text_tower_alone() -> None:
 def test_tags_give_one_output_each_and_mismatches_are_named() -> None:
     images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
     model = clip.create("conv", size=32, seed=0)
-    head = labels.fit(model, images, torch.zeros(8, 5), steps=1, batch=4)
-    assert isinstance(head, nn.Linear)
-    assert head.out_features == 5
+    heads = labels.fit(model, images, {"tags": torch.zeros(8, 5)}, steps=1, batch=4)
+    assert heads["tags"].out_features == 5
     with pytest.raises(UsageError, match="8 images but 7 labels"):
-        labels.fit(model, images, torch.zeros(7, dtype=torch.int64), steps=1)
+        labels.fit(model, images, {"few": torch.zeros(7, dtype=torch.int64)}, steps=1)
     with pytest.raises(UsageError, match="cannot fill a batch of 9"):
-        labels.fit(model, images, torch.zeros(8, dtype=torch.int64), steps=1, batch=9)
+        labels.fit(model, images, {"all": torch.zeros(8, dtype=torch.int64)}, steps=1, batch=9)
 
 
 # ---------------------------------------------------------------- units

@@ -44,7 +44,7 @@ from clip_invariance.plots import dashcam as draw
 from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
 from clip_invariance.report.claims import load_claims
-from clip_invariance.training import images_only
+from clip_invariance.training import labels, views
 from clip_invariance.training.augment import crop_and_colour
 from clip_invariance.units import Unit
 from clip_invariance.worlds import dashcam as world
@@ -181,7 +181,7 @@ def test_labels_are_learned_and_nothing_else_is_asked() -> None:
     images = (60 * bright[:, None, None, None] + torch.randint(0, 100, (64, 3, 32, 32), generator=generator)).byte()
     model = clip.create("conv", size=32, embed_dim=8, seed=0)
     said = clip.encode_texts(model, ["a car"])
-    images_only.fit_labels(model, images, {"bright": bright}, steps=12, batch=32, rate=5e-3, seed=0)
+    labels.fit(model, images, {"bright": bright}, steps=12, batch=32, rate=5e-3, seed=0)
     x = clip.embed(model, images)
     means = torch.stack([x[bright == value].mean(0) for value in (0, 1)])
     apart = torch.linalg.vector_norm(means[0] - means[1])
@@ -206,7 +206,7 @@ def test_views_pull_two_views_of_a_picture_together() -> None:
         return float(cosines.diagonal().mean() - (cosines.sum() - cosines.trace()) / (32 * 31))
 
     before = similarity()
-    images_only.fit_views(model, images, steps=15, batch=32, rate=3e-3, seed=0)
+    views.fit(model, images, steps=15, batch=32, rate=3e-3, seed=0)
     assert similarity() > before + 0.1
 
 

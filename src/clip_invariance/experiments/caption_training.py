@@ -12,16 +12,13 @@ from types import ModuleType
 from typing import Literal
 
 import pandas as pd
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from clip_invariance.captions import CaptionPolicy
 from clip_invariance.experiments import encoders
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
 from clip_invariance.profiles import Profile
-from clip_invariance.training.contrastive import WEIGHT_DECAY
+from clip_invariance.training import labels
 from clip_invariance.units import Unit
 from clip_invariance.worlds import scenes, trifeature
 
@@ -219,26 +216,5 @@ def train_on_labels(
     drawn = WORLDS[world].sample(images, seed).to(device)
     pictures = WORLDS[world].render(drawn, size=size, device=device)
     model = clip.create(tower, size=size, embed_dim=embed_dim, seed=seed, device=device)
-    counts = {factor: len(values) for factor, values in WORLDS[world].FACTORS.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        heads = nn.ModuleDict({factor: nn.Linear(embed_dim, count) for factor, count in counts.items()}).to(device)
-    trained = [*model.visual.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.long)
-    model.train()
-    for _ in range(steps):
-        if len(order) < batch:
-            order = torch.randperm(images, generator=generator)
-        chosen, order = order[:batch].to(device), order[batch:]
-        seen = model.encode_image(clip.prepare(pictures[chosen]))
-        losses: list[Tensor] = [
-            F.cross_entropy(head(seen), drawn.labels[factor][chosen]) for factor, head in heads.items()
-        ]
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()
-        optimiser.step()
-        schedule.step()
-    return pd.DataFrame([{"step": steps, "weights": clip.weights(model.eval(), ["a"])}])
+    labels.fit(model, pictures, drawn.labels, steps=steps, batch=batch, rate=rate, seed=seed)
+    return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])

@@ -309,7 +309,8 @@ def train_labels(*, target: LabelKind, images: int, steps: int, seed: int, devic
     drawn = scenes.render(pictures, size=SIZE, device=device)
     model = clip.create("conv", size=SIZE, seed=seed, device=device)
     clip.settle(model, drawn)
-    head = labels.fit(model, drawn, targets_of(target, pictures.labels, seed), steps=steps, batch=BATCH, seed=seed)
+    wanted: dict[str, Tensor] = {target: targets_of(target, pictures.labels, seed)}
+    head = labels.fit(model, drawn, wanted, steps=steps, batch=BATCH, seed=seed)[target]
     layer = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"]), "head": to_bytes(layer)}])
 

@@ -18,7 +18,7 @@ from clip_invariance.captions import CaptionPolicy, Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.experiments import encoders
 from clip_invariance.models import clip
-from clip_invariance.training import images_only
+from clip_invariance.training import labels, views
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS, Scenes
 
@@ -134,9 +134,9 @@ def train(
     clip.settle(model, pictures)
     if objective == "labels":
         wanted = {factor: shown.labels[factor] for factor in STUDIED}
-        images_only.fit_labels(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+        labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     elif objective == "views":
-        images_only.fit_views(model, pictures, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+        views.fit(model, pictures, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     else:
         raise UsageError(f"objective={objective!r}: choose captions, labels or views")
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])

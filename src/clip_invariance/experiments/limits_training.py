@@ -20,7 +20,7 @@ from clip_invariance.errors import UsageError
 from clip_invariance.experiments import encoders
 from clip_invariance.models import clip
 from clip_invariance.profiles import Profile
-from clip_invariance.training import images_only
+from clip_invariance.training import labels as label_training
 from clip_invariance.units import Unit
 from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.factored import Scenes
@@ -193,7 +193,7 @@ def _fit_captions(pictures: Tensor, captions: Captions, steps: int, seed: int) -
 def _fit_labels(pictures: Tensor, labels: Mapping[str, Tensor], steps: int, seed: int) -> pd.DataFrame:
     model = clip.create(TOWER, size=pictures.shape[-1], seed=seed, device=pictures.device.type)
     clip.settle(model, pictures)
-    images_only.fit_labels(model, pictures, labels, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+    label_training.fit(model, pictures, labels, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])
 
 

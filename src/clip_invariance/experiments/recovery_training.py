@@ -17,7 +17,8 @@ from clip_invariance.experiments.dashcam_training import (
     training_pictures,
 )
 from clip_invariance.models import clip
-from clip_invariance.training import with_views
+from clip_invariance.training import contrastive
+from clip_invariance.training.views import loss_of_views
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS, Scenes
 
@@ -52,7 +53,9 @@ def train_rewritten(share: float, light_size: str, steps: int, images: int, seed
 
 
 def train_with_views(light_size: str, steps: int, images: int, seed: int, device: str) -> pd.DataFrame:
-    """Train as chapter 4's silent encoder, with a self-supervised term beside CLIP's loss.
+    """Train as chapter 4's silent encoder, with a self-supervised term beside CLIP's loss (SLIP, Mu et al. 2022).
+
+    A step costs about three times as much on the image side: the picture itself, for its caption, and two views of it.
 
     Returns:
         see :func:`experiments.encoders.train`.
@@ -60,5 +63,6 @@ def train_with_views(light_size: str, steps: int, images: int, seed: int, device
     shown, pictures = training_pictures(images, seed, light_size, device)
     captions = captions_of(shown, 0.0, False, seed)
     model = clip.settle(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
-    with_views.fit(model, pictures, captions, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+    views = loss_of_views(model, seed)
+    contrastive.fit(model, pictures, captions, beside=views, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, captions.texts)}])

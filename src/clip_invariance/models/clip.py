@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -98,12 +99,16 @@ def tokenize(texts: Sequence[str], context_length: int = 32) -> Tensor:
     Raises:
         UsageError: naming a caption that is longer than the context; open_clip would cut it silently.
     """
-    tokenizer = SimpleTokenizer(context_length=context_length + 1)
-    tokens = cast(Tensor, tokenizer(list(texts)))
+    tokens = cast(Tensor, _tokenizer(context_length + 1)(list(texts)))
     too_long = tokens[:, -1].nonzero().squeeze(1)
     if len(too_long):
         raise UsageError(f"caption {texts[int(too_long[0])]!r} has more than {context_length} tokens, all that fits")
     return tokens[:, :-1]
+
+
+@cache  # it reads a dictionary of 49,152 words
+def _tokenizer(context_length: int) -> SimpleTokenizer:
+    return SimpleTokenizer(context_length=context_length)
 
 
 def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One readable training loop for CLIP."""
+"""CLIP's training: which pictures go with which captions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import encode_tokens, prepare, tokenize
+from clip_invariance.training.loop import minimise, mixed
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Changes a batch of prepared images (n, 3, h, w) at random; the generator is on the CPU."""
@@ -22,8 +23,7 @@ Watch = Callable[[int, CLIP], None]
 """Called with the number of steps done and the model in evaluation mode."""
 
 #: The original CLIP's largest logit scale, exp(4.6052) = 100.
-_MAX_LOG_SCALE = 4.6052
-WEIGHT_DECAY = 0.1
+MAX_LOG_SCALE = 4.6052
 
 
 def fit(
@@ -39,6 +39,7 @@ def fit(
     temperature: float | None = None,
     augment: Augment | None = None,
     frozen_text: Tensor | None = None,
+    beside: Callable[[Tensor], Tensor] | None = None,
     watch: Watch | None = None,
     watch_at: Sequence[int] = (),
 ) -> CLIP:
@@ -58,6 +59,7 @@ def fit(
         temperature: fixed temperature of the softmax; None learns it, as the original does.
         augment: applied to every batch.
         frozen_text: unit-norm text embeddings (distinct captions, embed_dim) to use in place of the text tower.
+        beside: a loss of the prepared images of a batch (n, 3, h, w) that is added to the contrastive one.
         watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named.
         watch_at: when.
 
@@ -69,8 +71,6 @@ def fit(
     """
     if len(images) != len(captions):
         raise UsageError(f"{len(images)} images but {len(captions)} captions")
-    if len(images) < batch:
-        raise UsageError(f"{len(images)} images cannot fill a batch of {batch}")
     device = images.device
     generator = torch.Generator().manual_seed(seed)
     tokens = tokenize(captions.texts, model.context_length).to(device)
@@ -79,37 +79,43 @@ def fit(
         model.logit_scale.data.fill_(-torch.tensor(temperature).log())
     model.logit_scale.requires_grad_(temperature is None)
 
-    with _used_words_only(model, tokens):
-        optimiser = torch.optim.AdamW(_groups(model), lr=rate, betas=(0.9, 0.98), fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2
-        )
-        order = torch.empty(0, dtype=torch.long)
-        for step in range(steps + 1):
-            if watch is not None and step in watch_at:
-                watch(step, model.eval())
-            if step == steps:
-                break
+    def loss(chosen: Tensor) -> Tensor:
+        said_here = captions.index[chosen].to(device)
+        x = prepare(images[chosen.to(device)])
+        if augment is not None:
+            x = augment(x, generator)
+        distinct, place = said_here.unique(return_inverse=True)
+        with mixed(device):
+            seen = model.encode_image(x, normalize=True)
+            said = frozen_text[distinct] if frozen_text is not None else encode_tokens(model, tokens[distinct])
+        seen, said, scale = seen.float(), said.float()[place], model.logit_scale.exp()
+        own = masked_loss(seen, said, scale, said_here) if mask_duplicates else contrast(seen, said, scale)
+        return own if beside is None else own + beside(x)
+
+    def show(step: int) -> None:
+        if watch is not None:
+            watch(step, model.eval())
             model.train()
-            if len(order) < batch:
-                order = torch.randperm(len(images), generator=generator)
-            chosen, order = order[:batch], order[batch:]
-            captions_here = captions.index[chosen].to(device)
-            x = prepare(images[chosen.to(device)])
-            if augment is not None:
-                x = augment(x, generator)
-            distinct, place = captions_here.unique(return_inverse=True)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                seen = model.encode_image(x, normalize=True)
-                said = frozen_text[distinct] if frozen_text is not None else encode_tokens(model, tokens[distinct])
-            seen, said, scale = seen.float(), said.float()[place], model.logit_scale.exp()
-            loss = masked_loss(seen, said, scale, captions_here) if mask_duplicates else contrast(seen, said, scale)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            model.logit_scale.data.clamp_(0, _MAX_LOG_SCALE)
+
+    model.train()
+    with _used_words_only(model, tokens):
+        minimise(
+            loss,
+            model.parameters(),
+            len(images),
+            steps=steps,
+            batch=batch,
+            rate=rate,
+            generator=generator,
+            after_step=lambda: _limit_scale(model),
+            watch=show,
+            watch_at=watch_at,
+        )
     return cast(CLIP, model.eval())
+
+
+def _limit_scale(model: CLIP) -> None:
+    model.logit_scale.data.clamp_(0, MAX_LOG_SCALE)
 
 
 def masked_loss(images: Tensor, texts: Tensor, scale: Tensor, captions: Tensor) -> Tensor:
@@ -125,15 +131,6 @@ def masked_loss(images: Tensor, texts: Tensor, scale: Tensor, captions: Tensor) 
     logits = logits.masked_fill(same, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-def _groups(model: CLIP) -> list[dict[str, object]]:
-    """Weight decay for matrices and kernels; none for biases, norms and the temperature."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 class _UsedRows(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -9,65 +11,74 @@ from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import prepare
-from clip_invariance.training.contrastive import WEIGHT_DECAY
+from clip_invariance.training.loop import minimise, mixed
 
 
 def fit(
-    model: CLIP, images: Tensor, labels: Tensor, *, steps: int, batch: int = 128, rate: float = 2e-3, seed: int = 0
-) -> nn.Linear:
-    """Train the image tower and a linear layer on its embedding, as :func:`training.contrastive.fit` trains: AdamW, a
-    one-cycle rate, a new order after every pass over the data. The text tower stays as it is.
+    model: CLIP,
+    images: Tensor,
+    labels: Mapping[str, Tensor],
+    *,
+    steps: int,
+    batch: int = 128,
+    rate: float = 2e-3,
+    seed: int = 0,
+) -> nn.ModuleDict:
+    """Train the image tower with one linear layer for each factor on the embedding: the supervised ceiling.
 
     Args:
-        model: trained in place, on the device of ``images``.
+        model: trained in place, on the device of ``images``; its text tower stays as it is.
         images: uint8 (n, 3, h, w).
-        labels: classes, int64 (n,), for cross-entropy; or tags, float (n, tags) of 0 and 1, for one binary
-            cross-entropy each.
-        steps: gradient steps.
-        batch: images per step.
-        rate: peak learning rate.
-        seed: of the linear layer and of the order of the images.
+        labels: factor -> classes, int64 (n,), for cross-entropy; or tags, float (n, tags) of 0 and 1, for one binary
+            cross-entropy each. The losses of the factors are added.
+        steps, batch, rate: as in :func:`training.contrastive.fit`.
+        seed: of the linear layers and of the order of the images.
 
     Returns:
-        the linear layer (classes or tags, embed_dim); the model is in evaluation mode.
+        factor -> linear layer (classes or tags, embed_dim); they and the model are in evaluation mode.
 
     Raises:
         UsageError: if images and labels do not match, or there are fewer images than one batch holds.
     """
-    if len(images) != len(labels):
-        raise UsageError(f"{len(images)} images but {len(labels)} labels")
-    if len(images) < batch:
-        raise UsageError(f"{len(images)} images cannot fill a batch of {batch}")
-    outputs = labels.shape[1] if labels.is_floating_point() else int(labels.max()) + 1
-    loss_of = F.binary_cross_entropy_with_logits if labels.is_floating_point() else F.cross_entropy
-    generator = torch.Generator().manual_seed(seed)
-    head = _head(model.text_projection.shape[1], outputs, seed).to(images.device)
-    trained = [*model.visual.parameters(), *head.parameters()]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
-    order = torch.empty(0, dtype=torch.long)
+    if wrong := [len(values) for values in labels.values() if len(values) != len(images)]:
+        raise UsageError(f"{len(images)} images but {wrong[0]} labels")
+    answers = {factor: values.to(images.device) for factor, values in labels.items()}
+    heads = _heads(model.text_projection.shape[1], answers, seed).to(images.device)
+
+    def loss(chosen: Tensor) -> Tensor:
+        chosen = chosen.to(images.device)
+        with mixed(images.device):
+            seen = model.encode_image(prepare(images[chosen]))
+            given = {factor: head(seen) for factor, head in heads.items()}
+        parts = [_wrongness(given[factor].float(), values[chosen]) for factor, values in answers.items()]
+        return torch.stack(parts).sum()
+
     model.train()
-    for _ in range(steps):
-        if len(order) < batch:
-            order = torch.randperm(len(images), generator=generator)
-        chosen, order = order[:batch].to(images.device), order[batch:]
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
-            logits = head(model.encode_image(prepare(images[chosen])))
-        loss = loss_of(logits.float(), labels.to(images.device)[chosen])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+    minimise(
+        loss,
+        [*model.visual.parameters(), *heads.parameters()],
+        len(images),
+        steps=steps,
+        batch=batch,
+        rate=rate,
+        generator=torch.Generator().manual_seed(seed),
+    )
     model.eval()
-    return head.eval()
+    return heads.eval()
 
 
-def _head(width: int, outputs: int, seed: int) -> nn.Linear:
-    """A fresh linear layer that leaves torch's random state as it is."""
+def _wrongness(logits: Tensor, answers: Tensor) -> Tensor:
+    tags = answers.is_floating_point()
+    return F.binary_cross_entropy_with_logits(logits, answers) if tags else F.cross_entropy(logits, answers)
+
+
+def _heads(width: int, answers: Mapping[str, Tensor], seed: int) -> nn.ModuleDict:
+    """Fresh linear layers that leave torch's random state as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Linear(width, outputs)
+        return nn.ModuleDict(
+            {
+                factor: nn.Linear(width, values.shape[1] if values.is_floating_point() else int(values.max()) + 1)
+                for factor, values in answers.items()
+            }
+        )

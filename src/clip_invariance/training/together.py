@@ -26,7 +26,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import MEAN, STD, tokenize
-from clip_invariance.training.contrastive import _MAX_LOG_SCALE, WEIGHT_DECAY
+from clip_invariance.training.contrastive import MAX_LOG_SCALE
+from clip_invariance.training.loop import BETAS, SHORTEST_CYCLE, WARMING, WEIGHT_DECAY, mixed
 
 Watch = Callable[[int, Sequence[CLIP]], None]
 """Called with the number of steps done and all models, in evaluation mode."""
@@ -87,8 +88,10 @@ def fit(
     pictures = _Pictures(images)
     learned = torch.tensor([temperature is None for temperature in fixed], device=device)
     apart = torch.tensor(masked, device=device)
-    optimiser = torch.optim.AdamW(stack.groups(), lr=rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
+    optimiser = torch.optim.AdamW(stack.groups(), lr=rate, betas=BETAS, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=max(steps, SHORTEST_CYCLE), pct_start=WARMING
+    )
 
     def gradients(shown: _Step) -> None:
         stack.clear()
@@ -106,7 +109,7 @@ def fit(
         take(shown)
         optimiser.step()
         schedule.step()
-        stack.weights["logit_scale"].data.clamp_(0, _MAX_LOG_SCALE)
+        stack.weights["logit_scale"].data.clamp_(0, MAX_LOG_SCALE)
     return stack.write_back()
 
 
@@ -292,8 +295,7 @@ def _losses(stack: _Stack, pictures: _Pictures, shown: _Step, learned: Tensor, a
         learned: bool (m,), whether the temperature is trained.
         apart: bool (m,), whether pictures with the same caption are no negatives of one another.
     """
-    device = shown.chosen.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+    with mixed(shown.chosen.device):
         seen, said = stack(pictures[shown.chosen], shown.words, shown.end)
     said = said.float().gather(1, shown.place[..., None].expand(-1, -1, said.shape[2]))
     scale = stack.weights["logit_scale"]

@@ -8,7 +8,7 @@ interpolated), except where a network is trained from the start.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, cast, get_args
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import encode_texts, prepare
-from clip_invariance.training.contrastive import WEIGHT_DECAY
+from clip_invariance.training.loop import minimise, mixed
 
 #: "projection": the last linear layer; "lora": a low-rank update of every layer (Hu et al. 2022); "full": every weight;
 #: "scratch": every weight, and batch normalisation as in training from the start.
@@ -30,9 +30,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 #: Rank of LoRA's updates, and their scale: alpha / rank multiplies them.
 RANK, ALPHA = 8, 16
-
-Loss = Callable[[Tensor], Tensor]
-"""Positions in the data (n,) -> a number to minimise."""
 
 
 def fit(
@@ -75,13 +72,24 @@ def fit(
     trained = _trainable(tuned, method, seed)
 
     def loss(chosen: Tensor) -> Tensor:
-        seen = F.normalize(trained(prepare(images[chosen])).float(), dim=-1)
+        chosen = chosen.to(images.device)
+        with mixed(images.device):
+            seen = trained(prepare(images[chosen]))
+        seen = F.normalize(seen.float(), dim=-1)
         parts = [F.cross_entropy(heads[factor](seen), values[chosen]) for factor, values in answers.items()]
         return torch.stack(parts).mean()
 
     moving = [p for p in (*trained.parameters(), *heads.parameters()) if p.requires_grad]
     trained.train(method == "scratch")
-    _minimise(loss, moving, images, steps=steps, batch=batch, rate=rate, seed=seed)
+    minimise(
+        loss,
+        moving,
+        len(images),
+        steps=steps,
+        batch=min(batch, len(images)),
+        rate=rate,
+        generator=torch.Generator().manual_seed(seed),
+    )
     if method == "lora":
         tuned.visual = trained.merge_and_unload()  # type: ignore[operator]
     tuned.visual.requires_grad_(True)
@@ -125,14 +133,24 @@ def fit_pairs(
     caption = captions.index.to(one.device)
 
     def loss(chosen: Tensor) -> Tensor:
-        pictures = prepare(torch.cat([one[chosen], other[chosen]]))
-        seen, again = tuned.encode_image(pictures, normalize=True).float().chunk(2)
+        chosen = chosen.to(one.device)
+        with mixed(one.device):
+            both = tuned.encode_image(prepare(torch.cat([one[chosen], other[chosen]])), normalize=True)
+        seen, again = both.float().chunk(2)
         texts = said[caption[chosen]]
-        both = (contrast(seen, texts, scale) + contrast(again, texts, scale)) / 2
-        return cast(Tensor, both + pull * (1 - (seen * again).sum(1)).mean())
+        told = (contrast(seen, texts, scale) + contrast(again, texts, scale)) / 2
+        return cast(Tensor, told + pull * (1 - (seen * again).sum(1)).mean())
 
     tuned.visual.eval()
-    _minimise(loss, list(tuned.visual.parameters()), one, steps=steps, batch=batch, rate=rate, seed=seed)
+    minimise(
+        loss,
+        tuned.visual.parameters(),
+        len(one),
+        steps=steps,
+        batch=min(batch, len(one)),
+        rate=rate,
+        generator=torch.Generator().manual_seed(seed),
+    )
     return cast(CLIP, tuned.eval())
 
 
@@ -196,28 +214,3 @@ def _trainable(model: CLIP, method: Method, seed: int) -> nn.Module:
     if method == "projection":
         cast(nn.Module, visual.head).requires_grad_(True)
     return visual
-
-
-def _minimise(
-    loss: Loss, moving: list[nn.Parameter], images: Tensor, *, steps: int, batch: int, rate: float, seed: int
-) -> None:
-    """AdamW with a one-cycle rate; a new order after every pass over the data."""
-    groups = [
-        {"params": [p for p in moving if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-        {"params": [p for p in moving if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(steps, 10), pct_start=0.2)
-    generator = torch.Generator().manual_seed(seed)
-    batch = min(batch, len(images))
-    order = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        if len(order) < batch:
-            order = torch.randperm(len(images), generator=generator)
-        chosen, order = order[:batch].to(images.device), order[batch:]
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.is_cuda):
-            value = loss(chosen)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        optimiser.step()
-        schedule.step()

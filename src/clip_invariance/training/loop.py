@@ -1,0 +1,86 @@
+"""The one loop that trains towers, whatever the loss: AdamW, a one-cycle rate, a new order after every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clip_invariance.errors import UsageError
+
+Loss = Callable[[Tensor], Tensor]
+"""Which pictures a step shows, int64 (batch,) on the CPU -> a number to minimise."""
+
+WEIGHT_DECAY = 0.1
+BETAS = (0.9, 0.98)
+#: Share of the steps in which the rate rises to its peak.
+WARMING = 0.2
+#: Fewer steps than this have the rates of the first steps of so many.
+SHORTEST_CYCLE = 10
+
+
+def minimise(
+    loss: Loss,
+    trained: Iterable[nn.Parameter],
+    pictures: int,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    generator: torch.Generator,
+    after_step: Callable[[], None] = lambda: None,
+    watch: Callable[[int], None] = lambda _: None,
+    watch_at: Sequence[int] = (),
+) -> None:
+    """Train in place.
+
+    Args:
+        loss: of the pictures of a step.
+        trained: the parameters that move.
+        pictures: how many there are.
+        steps: gradient steps; 0 changes nothing.
+        batch: pictures per step.
+        rate: peak learning rate.
+        generator: on the CPU; it draws the order of the pictures. A rest that fills no batch is left out of its pass.
+        after_step: called after each step.
+        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named.
+        watch_at: when.
+
+    Raises:
+        UsageError: if there are fewer pictures than one batch holds.
+    """
+    if pictures < batch:
+        raise UsageError(f"{pictures} images cannot fill a batch of {batch}")
+    optimiser = torch.optim.AdamW(decay_groups(trained), lr=rate, betas=BETAS, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=max(steps, SHORTEST_CYCLE), pct_start=WARMING
+    )
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps + 1):
+        if step in watch_at:
+            watch(step)
+        if step == steps:
+            return
+        if len(order) < batch:
+            order = torch.randperm(pictures, generator=generator)
+        chosen, order = order[:batch], order[batch:]
+        optimiser.zero_grad(set_to_none=True)
+        loss(chosen).backward()
+        optimiser.step()
+        schedule.step()
+        after_step()
+
+
+def decay_groups(trained: Iterable[nn.Parameter]) -> list[dict[str, object]]:
+    """Weight decay for matrices and kernels; none for biases, norms and the temperature."""
+    moving = [p for p in trained if p.requires_grad]
+    return [
+        {"params": [p for p in moving if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in moving if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """A context in which towers compute in bfloat16 on a GPU, and as ever on a CPU."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
