@@ -42,7 +42,15 @@ RATES = {
     "others at .3": 0.3,
     "everything": 1.0,
 }
-CONTROLS = ("object", "filler words", "duplicates masked", "temperature .07", "everything")
+CONTROLS = (
+    "object",
+    "filler words",
+    "duplicates masked",
+    "temperature .07",
+    "everything",
+    "three times longer",
+    "everything, three times longer",
+)
 SCALES = ("an eighth of the pictures", "width 16", "object", "width 256", "three times longer")
 #: The factorial: arm by (captions mention the background, transformer, augmented).
 FACTORIAL: dict[tuple[bool, bool, bool], str] = {
@@ -54,6 +62,7 @@ FACTORIAL: dict[tuple[bool, bool, bool], str] = {
 EFFECTS = ("captions", "architecture", "augmentation")
 UNTRAINED, ZERO_SHOT = "untrained", "zero-shot"
 LONGER, FEWER, WIDER = "three times longer", "an eighth of the pictures", "width 256"
+EVERYTHING_LONGER = "everything, three times longer"
 
 #: What Dufumier et al. (2025) report for their cross-modal objective on Trifeature, accuracies in percent.
 PUBLISHED = {"shared": 100.0, "unshared": 11.6}
@@ -143,25 +152,27 @@ def examples(n: int = 4, seed: int = 4) -> pd.DataFrame:
 
 
 def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy in percent of the factor that captions name and of the other two: published, and here at every depth."""
+    """Accuracy in percent of the factor that captions name and of the other two: published, and here at every depth.
+
+    No rows in a profile that trains none of these encoders.
+    """
+    depths = ("embedding", ZERO_SHOT, "span", "backbone")
     rows = []
-    for suffix in ("", ", longer"):
-        for named in SHAPE_FACTORS:
-            arm = f"trifeature {named}{suffix}"
-            if not has(measured, arm):
-                continue
-            others = tuple(factor for factor in SHAPE_FACTORS if factor != named)
-            for kind, factors in (("shared", (named,)), ("unshared", others)):
-                row: dict[str, object] = {"captions name": named + suffix, "asked for": " and ".join(factors)}
-                row["CoMM"] = PUBLISHED[kind]
-                for depth in ("embedding", ZERO_SHOT, "span", "backbone"):
-                    row[depth] = np.mean([accuracy(measured, arm, depth, factor).mean() for factor in factors])
-                if not suffix:
-                    row["untrained"] = np.mean(
-                        [accuracy(measured, arm, "embedding", factor, untrained=True).mean() for factor in factors]
-                    )
-                rows.append(row | {"chance": 10.0})
-    return pd.DataFrame(rows)
+    for named in SHAPE_FACTORS:
+        arm = f"trifeature {named}"
+        if not has(measured, arm):
+            continue
+        others = tuple(factor for factor in SHAPE_FACTORS if factor != named)
+        for kind, factors in (("shared", (named,)), ("unshared", others)):
+            row: dict[str, object] = {"captions name": named, "asked for": " and ".join(factors)}
+            row["CoMM"] = PUBLISHED[kind]
+            for depth in depths:
+                row[depth] = np.mean([accuracy(measured, arm, depth, factor).mean() for factor in factors])
+            row["untrained"] = np.mean(
+                [accuracy(measured, arm, "embedding", factor, untrained=True).mean() for factor in factors]
+            )
+            rows.append(row | {"chance": 10.0})
+    return pd.DataFrame(rows, columns=["captions name", "asked for", "CoMM", *depths, "untrained", "chance"])
 
 
 def matrix_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
@@ -421,12 +432,12 @@ def _points(name: str, a: pd.Series, b: pd.Series, figure: str, description: str
 
 
 def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    for named, suffix in itertools.product(SHAPE_FACTORS, ("", ", longer")):
-        arm, name = f"trifeature {named}{suffix}", f"tri_{named}{'_longer' if suffix else ''}"
+    for named in SHAPE_FACTORS:
+        arm, name = f"trifeature {named}", f"tri_{named}"
         if not has(measured, arm):
             continue
         others = [factor for factor in SHAPE_FACTORS if factor != named]
-        when = f"captions name the {named}{', five times longer training' if suffix else ''}"
+        when = f"captions name the {named}"
         yield _percent(f"{name}_shared", accuracy(measured, arm, "embedding", named), TRIFEATURE,
                        f"accuracy of a probe on the embedding for the {named}; {when}")  # fmt: skip
         for depth in ("embedding", "span", ZERO_SHOT):
@@ -564,6 +575,13 @@ def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
             slopes = [skill(measured, arm, metric, factors=(factor,)) for arm in ("everything", "object")]
             yield _points(f"c18_slope_{name}_{factor}", slopes[0], slopes[1], DOSE,
                           f"skill on {factor}, {what}: always mentioned minus never")  # fmt: skip
+    if has(measured, LONGER, EVERYTHING_LONGER):
+        for name, metric in (("probe", "probe"), ("zero_shot", "zero_shot")):
+            for factor, chosen in {"": OMITTED, **{f"_{factor}": (factor,) for factor in OMITTED}}.items():
+                pair = [skill(measured, arm, metric, factors=chosen) for arm in (EVERYTHING_LONGER, LONGER)]
+                yield _points(f"c18_slope_{name}_longer{factor}", pair[0], pair[1], CONTROL,
+                              f"skill on {' and '.join(chosen)} after three times as many steps, {metric}: "
+                              "always mentioned minus never")  # fmt: skip
     probe = skill(measured, "object")
     yield _points("c18_below_untrained", skill(measured, "object", untrained=True), probe, DOSE,
                   "mean skill of probes on never-mentioned factors: untrained embedding minus trained one")  # fmt: skip

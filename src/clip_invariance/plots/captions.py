@@ -45,7 +45,8 @@ NAMES = {
     "an eighth of the pictures": "an eighth of the pictures",
     "width 16": "width 16",
     "width 256": "width 256",
-    "three times longer": "three times as many steps",
+    "three times longer": "object, three times the steps",
+    "everything, three times longer": "everything, three times the steps",
 }
 #: Lines of the two figures that compare the object with the five others.
 LINES = {
