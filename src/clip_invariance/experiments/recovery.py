@@ -127,12 +127,29 @@ def _steps(profile: Profile, usual: int) -> int:
     return 2 if profile.name == "smoke" else usual
 
 
+def _tests_of(shifted: bool) -> list[str]:
+    """Pictures as usual, and under shift for what a figure shows there."""
+    return list(TESTS) if shifted else [USUAL]
+
+
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit below, one seed after the other: a process draws the pictures of a seed once."""
+    makers = (read_units, probe_units, tune_units, caption_units, pair_units, map_units)
+    found = [unit for make in makers for unit in make(profile, seeds, device)]
+    return sorted(found, key=lambda unit: int(unit.params["seed"]))
+
+
 def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """Everything that probes and words read from frozen encoders."""
     return [
         Unit(
             read,
-            {"origin": name, "words": name not in WORDLESS, **_shared(profile, seed, device)},
+            {
+                "origin": name,
+                "words": name not in WORDLESS,
+                "shown": _tests_of(name == SILENT_),
+                **_shared(profile, seed, device),
+            },
             _needs(name, profile, seed, device),
         )
         for seed in range(seeds)
@@ -141,14 +158,15 @@ def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def probe_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Probes on frozen encoders by number of labels; of the silent one at every depth."""
+    """Probes on frozen encoders by number of labels; of the silent one, and of the network untrained, at every depth."""
     return [
         Unit(
             probe_by_labels,
             {
                 "origin": name,
                 "budgets": BUDGETS[profile.name],
-                "every_depth": name == SILENT_,
+                "every_depth": name in (SILENT_, UNTRAINED_),
+                "shown": _tests_of(name == SILENT_),
                 **_shared(profile, seed, device),
             },
             _needs(name, profile, seed, device),
@@ -193,6 +211,7 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "shares": LINE if on_line else [1.0],
                 "probed": tuning.method == "full" and many,
                 "words": tuning.origin not in WORDLESS,
+                "shown": _tests_of(on_line),
                 **_shared(profile, seed, device),
             }
             found.append(Unit(tune, params, _needs(tuning.origin, profile, seed, device)))
@@ -210,6 +229,7 @@ def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "mention": mention,
                 "labels": n,
                 "steps": _steps(profile, CAPTION_STEPS),
+                "shown": _tests_of((mention, n) == (1.0, MANY[profile.name])),
                 **_shared(profile, seed, device),
             },
             _needs(SILENT_, profile, seed, device),
