@@ -55,6 +55,8 @@ RATES: dict[Method, tuple[float, ...]] = {
     "full": (2e-3, 8e-3),
     "scratch": (2e-3, 6e-3),
 }
+#: Metrics: what words know after tuning at the smaller and at the larger rate, whichever was chosen.
+GENTLE, BOLD = "words at the smaller rate", "words at the larger rate"
 #: The same for going on with captions, as shares of the rate that the encoder was trained with.
 CAPTION_RATES = (RATE / 6, RATE / 2)
 PAIR_RATE = RATE / 6
@@ -229,14 +231,15 @@ def tune(
 
     Returns:
         metrics "tuned" (head) and "zero_shot" (what captions name), both by test and share, the latter for tasks of LOST
-        only; "probe"; "rate" (chosen; 0 for none); "trained" (share of weights).
+        only; GENTLE and BOLD, likewise, as usual; "probe"; "rate" (chosen; 0 for none); "trained" (share of weights).
     """
     tasks = _tasks(task)
     model = _restored(encoder, seed, device)
     known, asked = pool(pictures, seed, device), _tests(shown, test, seed, device)
     fitted, held = (subset(known, which) for which in budget(known.labels, tasks, labels, seed))
     start = _probe_heads(model, fitted, tasks, seed)
-    rate, tuned, heads = _chosen(model, start, fitted, held, tasks, method, steps, batch, seed)
+    tried = _tried(model, start, fitted, tasks, method, steps, batch, seed)
+    rate, tuned, heads = _best(tried, held, tasks)
 
     classes = _classes(model, CAPTIONED) if words and task in LOST else {}
     rows: list[Row] = []
@@ -247,6 +250,9 @@ def tune(
             right = _right(layers, seen, part, tasks)
             rows += [_row("tuned", factor, value, shown=name, share=share) for factor, value in right.items()]
             rows += _ask_in_words(seen, part, classes, name, share)
+    for (_, encoder_there, _), metric in zip(tried[1:], (GENTLE, BOLD), strict=True):
+        after = _ask_in_words(clip.embed(encoder_there, asked[USUAL].images), asked[USUAL], classes) if classes else ()
+        rows += [{**row, "metric": metric} for row in after]
     if probed:
         rows += _read(tuned, False, known, {USUAL: asked[USUAL]}, seed)
     rows.append(_row("rate", task, rate))
@@ -264,18 +270,21 @@ def _probe_heads(model: CLIP, fitted: Pictures, tasks: Sequence[str], seed: int)
     return linear_heads(fit_probes(clip.embed(model, fitted.images), answers, strengths=STRENGTHS, seed=seed))
 
 
-def _chosen(
+Candidate = tuple[float, CLIP, nn.ModuleDict]
+"""A learning rate (0: not tuned), and the encoder and the heads that it leads to."""
+
+
+def _tried(
     model: CLIP,
     start: nn.ModuleDict,
     fitted: Pictures,
-    held: Pictures,
     tasks: Sequence[str],
     method: Method,
     steps: int,
     batch: int,
     seed: int,
-) -> tuple[float, CLIP, nn.ModuleDict]:
-    """The rate (0: none), the encoder and the heads that validation prefers: by accuracy, then by loss."""
+) -> list[Candidate]:
+    """All candidates: untuned, then tuned at each of RATES."""
     answers = {task: fitted.labels[task] for task in tasks}
     tried = [(0.0, model, start)]
     for rate in RATES[method]:
@@ -283,8 +292,13 @@ def _chosen(
             model, start, fitted.images, answers, method=method, steps=steps, batch=batch, rate=rate, seed=seed
         )
         tried.append((rate, *done))
+    return tried
 
-    def quality(candidate: tuple[float, CLIP, nn.ModuleDict]) -> tuple[float, float]:
+
+def _best(tried: Sequence[Candidate], held: Pictures, tasks: Sequence[str]) -> Candidate:
+    """The candidate that validation prefers: by accuracy, then by loss."""
+
+    def quality(candidate: Candidate) -> tuple[float, float]:
         _, encoder, heads = candidate
         seen = clip.embed(encoder, held.images)
         loss = sum(float(F.cross_entropy(_logits(heads, seen)[task], held.labels[task])) for task in tasks)
