@@ -186,7 +186,8 @@ def tunings(profile: Profile) -> list[Tuning]:
     frozen: tuple[Method, ...] = ("projection", "lora", "full")
     if profile.name in ("smoke", "quick"):
         return [
-            *(Tuning(SILENT_, method, "light", n) for method in frozen for n in (few, many)),
+            Tuning(SILENT_, "projection", "light", many),
+            *(Tuning(SILENT_, method, "light", n) for method in frozen[1:] for n in (few, many)),
             Tuning(SILENT_, "lora", "pedestrian", many),
             Tuning(UNTRAINED_, "scratch", "light", many),
             *(Tuning(SILENT_, "full", task, many) for task in ("time", ALL)),
