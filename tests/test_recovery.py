@@ -369,7 +369,7 @@ def keys_of(unit: Unit) -> Keys:
     params, name = unit.params, unit.function.__name__
     n = params.get("labels", 0)
 
-    tests = params.get("shown", [USUAL])
+    tests = params.get("tests", [USUAL])
 
     def everything(words: bool) -> Keys:
         probes = [("probe", factor, "embedding", USUAL, n, 1.0) for factor in ASKED]

@@ -151,7 +151,7 @@ def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
             {
                 "origin": name,
                 "words": name not in WORDLESS,
-                "shown": _tests_of(name == SILENT_),
+                "tests": _tests_of(name == SILENT_),
                 **_shared(profile, seed, device),
             },
             _needs(name, profile, seed, device),
@@ -170,7 +170,7 @@ def probe_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "origin": name,
                 "budgets": BUDGETS[profile.name],
                 "every_depth": name in (SILENT_, UNTRAINED_),
-                "shown": _tests_of(name == SILENT_),
+                "tests": _tests_of(name == SILENT_),
                 **_shared(profile, seed, device),
             },
             _needs(name, profile, seed, device),
@@ -216,7 +216,7 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "shares": LINE if on_line else [1.0],
                 "probed": tuning.method == "full" and many,
                 "words": tuning.origin not in WORDLESS,
-                "shown": _tests_of(on_line),
+                "tests": _tests_of(on_line),
                 **_shared(profile, seed, device),
             }
             found.append(Unit(tune, params, _needs(tuning.origin, profile, seed, device)))
@@ -234,7 +234,7 @@ def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "mention": mention,
                 "labels": n,
                 "steps": _steps(profile, CAPTION_STEPS),
-                "shown": _tests_of((mention, n) == (1.0, MANY[profile.name])),
+                "tests": _tests_of((mention, n) == (1.0, MANY[profile.name])),
                 **_shared(profile, seed, device),
             },
             _needs(SILENT_, profile, seed, device),

@@ -96,7 +96,7 @@ def read(
     encoder: pd.DataFrame,
     origin: str,
     words: bool,
-    shown: Sequence[str],
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -108,20 +108,20 @@ def read(
         encoder: the table of :func:`dashcam_training.train`.
         origin: which encoder that is, for the table.
         words: whether the encoder was trained with captions.
-        shown: the tests in which words are asked, the usual one among them.
+        tests: those in which words are asked, the usual one among them.
         pictures, test: in the pool and in each test.
 
     Returns:
         metrics "probe" (embedding, as usual) and "zero_shot"; the latter for what captions name in every test.
     """
     model = _restored(encoder, seed, device)
-    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), _tests(shown, test, seed, device), seed))
+    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), _tests(tests, test, seed, device), seed))
 
 
-def _tests(shown: Sequence[str], test: int, seed: int, device: str) -> dict[str, Pictures]:
+def _tests(names: Sequence[str], test: int, seed: int, device: str) -> dict[str, Pictures]:
     """Some of the tests; see :func:`recovery_pictures.exams`."""
     drawn = exams(test, seed, device)
-    return {name: drawn[name] for name in shown}
+    return {name: drawn[name] for name in names}
 
 
 def _read(model: CLIP, words: bool, known: Pictures, asked: Mapping[str, Pictures], seed: int) -> Iterator[Row]:
@@ -160,7 +160,7 @@ def probe_by_labels(
     origin: str,
     budgets: Sequence[int],
     every_depth: bool,
-    shown: Sequence[str],
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -171,14 +171,14 @@ def probe_by_labels(
     Args:
         budgets: labelled pictures in all.
         every_depth: read the stages of the tower as well.
-        shown: the tests.
+        tests: names.
         encoder, origin, pictures, test: as in :func:`read`.
 
     Returns:
         metric "frozen" by depth, labels and test.
     """
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), _tests(shown, test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     x = stages(model, known.images)
     z = {name: stages(model, part.images) for name, part in asked.items()}
     rows = []
@@ -208,7 +208,7 @@ def tune(
     shares: Sequence[float],
     probed: bool,
     words: bool,
-    shown: Sequence[str],
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -221,7 +221,7 @@ def tune(
     tuning: a probe is.
 
     Args:
-        encoder, origin, words, shown, pictures, test: as in :func:`read`.
+        encoder, origin, words, tests, pictures, test: as in :func:`read`.
         method: see :data:`tuning.Method`.
         task: a factor, or "all".
         labels: labelled pictures in all.
@@ -235,7 +235,7 @@ def tune(
     """
     tasks = _tasks(task)
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), _tests(shown, test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     fitted, held = (subset(known, which) for which in budget(known.labels, tasks, labels, seed))
     start = _probe_heads(model, fitted, tasks, seed)
     tried = _tried(model, start, fitted, tasks, method, steps, batch, seed)
@@ -335,7 +335,7 @@ def recaption(
     mention: float,
     labels: int,
     steps: int,
-    shown: Sequence[str],
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -347,7 +347,7 @@ def recaption(
     captions say.
 
     Args:
-        encoder, shown, pictures, test: as in :func:`read`.
+        encoder, tests, pictures, test: as in :func:`read`.
         mention: rate at which the new captions mention light and pedestrian: 1, or 0 for the control.
         labels: pictures with new captions.
         steps: of each training.
@@ -355,7 +355,7 @@ def recaption(
     Returns:
         see :func:`read`, and metric "rate".
     """
-    known, asked = pool(pictures, seed, device), _tests(shown, test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     fitted, held = budget(known.labels, ("light",), labels, seed)
     images = known.images[fitted]
     captions = captions_of(pool_scenes(pictures, seed)[fitted], mention, False, seed)
