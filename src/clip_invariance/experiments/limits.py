@@ -62,6 +62,12 @@ RARE_FIGURE, TOGETHER, LOOKS, SEARCH, FILTER = "rare_details", "surroundings", "
 # ---------------------------------------------------------------- units
 
 
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit below, one seed after the other: a process draws the pictures of a seed once."""
+    found = [unit for make in (units, card_units, pixel_units) for unit in make(profile, seeds, device)]
+    return sorted(found, key=lambda unit: int(unit.params["seed"]))
+
+
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """All measures of the encoders of collages; one seed after the other, as arms of one seed share their pictures."""
     return _with_encoder(measure, ARMS, profile, seeds, device)

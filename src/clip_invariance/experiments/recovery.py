@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from clip_invariance.errors import UsageError
@@ -26,6 +27,9 @@ from clip_invariance.experiments.dashcam_measures import ASKED
 from clip_invariance.experiments.recovery_pictures import CAPTIONED, LOST, OTHERS, TESTS, USUAL
 from clip_invariance.experiments.recovery_tuning import (
     ALL,
+    BOLD,
+    GENTLE,
+    RATES,
     map_words,
     probe_by_labels,
     pull_together,
@@ -127,12 +131,29 @@ def _steps(profile: Profile, usual: int) -> int:
     return 2 if profile.name == "smoke" else usual
 
 
+def _tests_of(shifted: bool) -> list[str]:
+    """Pictures as usual, and under shift for what a figure shows there."""
+    return list(TESTS) if shifted else [USUAL]
+
+
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit below, one seed after the other: a process draws the pictures of a seed once."""
+    makers = (read_units, probe_units, tune_units, caption_units, pair_units, map_units)
+    found = [unit for make in makers for unit in make(profile, seeds, device)]
+    return sorted(found, key=lambda unit: int(unit.params["seed"]))
+
+
 def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """Everything that probes and words read from frozen encoders."""
     return [
         Unit(
             read,
-            {"origin": name, "words": name not in WORDLESS, **_shared(profile, seed, device)},
+            {
+                "origin": name,
+                "words": name not in WORDLESS,
+                "tests": _tests_of(name == SILENT_),
+                **_shared(profile, seed, device),
+            },
             _needs(name, profile, seed, device),
         )
         for seed in range(seeds)
@@ -141,14 +162,15 @@ def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def probe_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Probes on frozen encoders by number of labels; of the silent one at every depth."""
+    """Probes on frozen encoders by number of labels; of the silent one, and of the network untrained, at every depth."""
     return [
         Unit(
             probe_by_labels,
             {
                 "origin": name,
                 "budgets": BUDGETS[profile.name],
-                "every_depth": name == SILENT_,
+                "every_depth": name in (SILENT_, UNTRAINED_),
+                "tests": _tests_of(name == SILENT_),
                 **_shared(profile, seed, device),
             },
             _needs(name, profile, seed, device),
@@ -164,7 +186,8 @@ def tunings(profile: Profile) -> list[Tuning]:
     frozen: tuple[Method, ...] = ("projection", "lora", "full")
     if profile.name in ("smoke", "quick"):
         return [
-            *(Tuning(SILENT_, method, "light", n) for method in frozen for n in (few, many)),
+            Tuning(SILENT_, "projection", "light", many),
+            *(Tuning(SILENT_, method, "light", n) for method in frozen[1:] for n in (few, many)),
             Tuning(SILENT_, "lora", "pedestrian", many),
             Tuning(UNTRAINED_, "scratch", "light", many),
             *(Tuning(SILENT_, "full", task, many) for task in ("time", ALL)),
@@ -193,6 +216,7 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "shares": LINE if on_line else [1.0],
                 "probed": tuning.method == "full" and many,
                 "words": tuning.origin not in WORDLESS,
+                "tests": _tests_of(on_line),
                 **_shared(profile, seed, device),
             }
             found.append(Unit(tune, params, _needs(tuning.origin, profile, seed, device)))
@@ -210,6 +234,7 @@ def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "mention": mention,
                 "labels": n,
                 "steps": _steps(profile, CAPTION_STEPS),
+                "tests": _tests_of((mention, n) == (1.0, MANY[profile.name])),
                 **_shared(profile, seed, device),
             },
             _needs(SILENT_, profile, seed, device),
@@ -298,7 +323,7 @@ def captioned(table: pd.DataFrame, shown: str = USUAL, share: float = 1.0, **whe
 
 
 def depths_of(found: Measured) -> list[str]:
-    """The depths at which the silent encoder is read, from the input on."""
+    """The depths at which the silent encoder is read, and the same network untrained, from the input on."""
     return list(dict.fromkeys(found.probes.loc[found.probes["origin"] == SILENT_, "depth"]))
 
 
@@ -325,6 +350,7 @@ def _interval(samples: pd.Series) -> dict[str, float]:
 PROBE, BACKBONE = "probe on the embedding", "probe before the projection"
 #: As deep in the network as a probe can be put, and where the light turned out to be.
 EARLY, FIRST_STAGE = "probe on the first stage", "stage 1"
+EARLY_UNTRAINED = "the same stage untrained"
 PROJECTION, LORA, FULL = "projection only", "low-rank adaptation", "full fine-tuning"
 SCRATCH, MENTIONED = "the same network untrained", "captions had named it: probe"
 TUNED_AS: dict[str, Method] = {PROJECTION: "projection", LORA: "lora", FULL: "full"}
@@ -339,6 +365,7 @@ def curve_table(found: Measured) -> pd.DataFrame:
                 PROBE: frozen(found, task, labels),
                 BACKBONE: frozen(found, task, labels, depth="backbone"),
                 EARLY: frozen(found, task, labels, depth=FIRST_STAGE),
+                EARLY_UNTRAINED: frozen(found, task, labels, UNTRAINED_, FIRST_STAGE),
                 **{name: tuned(found, Tuning(SILENT_, how, task, labels)) for name, how in TUNED_AS.items()},
                 SCRATCH: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
                 MENTIONED: frozen(found, task, labels, TALKATIVE_),
@@ -355,20 +382,22 @@ def curve_table(found: Measured) -> pd.DataFrame:
 
 
 def depth_table(found: Measured) -> pd.DataFrame:
-    """Probes on the silent encoder at every depth, and what tuning reaches with as many labels.
+    """Probes at every depth of the silent encoder and of the same network untrained, and what tuning reaches.
 
     Returns:
-        task, depth, labels, value ... in percent; the last depths are "low-rank adaptation" and "full fine-tuning".
+        task, depth, encoder, labels, value ... in percent; the last depths are "low-rank adaptation" and "full
+        fine-tuning" of the silent encoder.
     """
     few, many = few_and_many(found)
     parts = []
     for task in LOST:
         for labels in (few, many):
-            rows = {depth: frozen(found, task, labels, depth=depth) for depth in depths_of(found)}
-            rows |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
+            rows = {(d, o): frozen(found, task, labels, o, d) for d in depths_of(found) for o in (SILENT_, UNTRAINED_)}
+            for name in (LORA, FULL):
+                rows[name, SILENT_] = tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels))
             parts += [
-                {"task": task, "depth": depth, "labels": labels, **_interval(samples)}
-                for depth, samples in rows.items()
+                {"task": task, "depth": depth, "encoder": encoder, "labels": labels, **_interval(samples)}
+                for (depth, encoder), samples in rows.items()
                 if len(samples)
             ]
     return pd.DataFrame(parts)
@@ -587,6 +616,7 @@ def values(found: Measured) -> list[NamedValue]:
         for row in [
             *_recovery_values(found),
             *_curve_values(found),
+            *_rate_values(found),
             *_line_values(found),
             *_moved_values(found),
             *_map_values(found),
@@ -659,6 +689,9 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
                 for (short, name), samples in ways.items()
             ]
             scratch = tuned(found, Tuning(UNTRAINED_, "scratch", task, n))
+            untrained = frozen(found, task, n, UNTRAINED_, FIRST_STAGE)
+            rows.append(_mean(f"{task}_early_untrained_{n}", untrained, CURVES,
+                              f"{task}: probe on the untrained network's first stage, {n} labelled pictures"))  # fmt: skip
             rows.append(
                 _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{task}: untrained network, {n} labelled pictures")
             )
@@ -667,9 +700,31 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
                               f"{task}: probe where captions always mention it, {n} labelled pictures"))  # fmt: skip
     _, many = few_and_many(found)
     for depth in depths_of(found):
-        samples = frozen(found, "light", many, depth=depth)
-        rows.append(_mean(f"light_at_{depth.replace(' ', '_')}", samples, DEPTHS,
-                          f"small light: probe at depth {depth}, 512 labelled pictures"))  # fmt: skip
+        samples, control = (frozen(found, "light", many, origin, depth) for origin in (SILENT_, UNTRAINED_))
+        place = depth.replace(" ", "_")
+        rows += [
+            _mean(f"light_at_{place}", samples, DEPTHS, f"small light: probe at depth {depth}, 512 labelled pictures"),
+            _mean(f"light_untrained_at_{place}", control, DEPTHS, f"the same on the untrained network: {depth}"),
+            _gap(f"light_learned_at_{place}", samples, control, DEPTHS,
+                 f"small light: probe at depth {depth} of the silent encoder minus that of the untrained network"),
+        ]  # fmt: skip
+    return rows
+
+
+def _rate_values(found: Measured) -> list[NamedValue | None]:
+    """Why tuning costs what it costs: which rate was chosen, and what words lose at either."""
+    before, rows = captioned(found.reads, origin=SILENT_), list[NamedValue | None]()
+    for method in ("lora", "full"):
+        for n in budgets_of(found):
+            wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", n)
+            rate = percent(found.tuned, "light", metric="rate", **wanted._asdict()) / 100
+            bold = 100.0 * np.isclose(rate, max(RATES[wanted.method]))
+            rows.append(_mean(f"{method}_bold_{n}", pd.Series(bold, rate.index), ADVICE,
+                              f"seeds in which {method} chose the larger learning rate, {n} labelled pictures"))  # fmt: skip
+            for name, metric in (("gentle", GENTLE), ("bold", BOLD)):
+                after = percent(found.tuned, CAPTIONED, metric=metric, **wanted._asdict())
+                rows.append(_gap(f"cost_{method}_{name}_{n}", before, after, ADVICE,
+                                 f"what words lose on the car by {method}, {n} labelled pictures: {metric}"))  # fmt: skip
     return rows
 
 
@@ -703,6 +758,7 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
     before = found.reads[found.reads["origin"] == SILENT_]
     again = found.captions[found.captions["labels"] == many]
     told, control = again[again["mention"] == 1], again[again["mention"] == 0]
+    most = found.captions[(found.captions["labels"] > many) & (found.captions["mention"] == 1)]
     pulled, loose = found.pairs[found.pairs["pull"] > 0], found.pairs[found.pairs["pull"] == 0]
 
     def probe(table: pd.DataFrame, factors: str | Sequence[str]) -> pd.Series:
@@ -722,6 +778,9 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
              "words on the car's colour and body: before minus after those captions"),
         _gap("c33_gain_pedestrian", probe(told, "pedestrian"), probe(before, "pedestrian"), MOVED,
              "the same gain for somebody crossing"),
+        _gap("c33_gain_2000", probe(most, "light"), probe(before, "light"), MOVED,
+             "that gain after 2,000 such captions"),
+        _mean("c33_words_2000", words(most, "light"), MOVED, "words on the small light after 2,000 such captions"),
         _mean("c33_words", words(told, "light"), MOVED, "words on the small light after those captions"),
         _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED, "words on somebody crossing after them"),
         _gap("c33_cost_others", probe(before, OTHERS), probe(told, OTHERS), MOVED,

@@ -7,7 +7,9 @@ share (position between the original and the tuned weights), value. Accuracies a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -24,7 +26,6 @@ from clip_invariance.experiments.dashcam_training import BATCH, RATE, SIZE, TOWE
 from clip_invariance.experiments.recovery_pictures import (
     CAPTIONED,
     LOST,
-    TESTS,
     USUAL,
     at_another_time,
     budget,
@@ -54,6 +55,8 @@ RATES: dict[Method, tuple[float, ...]] = {
     "full": (2e-3, 8e-3),
     "scratch": (2e-3, 6e-3),
 }
+#: Metrics: what words know after tuning at the smaller and at the larger rate, whichever was chosen.
+GENTLE, BOLD = "words at the smaller rate", "words at the larger rate"
 #: The same for going on with captions, as shares of the rate that the encoder was trained with.
 CAPTION_RATES = (RATE / 6, RATE / 2)
 PAIR_RATE = RATE / 6
@@ -90,7 +93,14 @@ def _tasks(task: str) -> tuple[str, ...]:
 
 
 def read(
-    encoder: pd.DataFrame, origin: str, words: bool, pictures: int, test: int, seed: int, device: str
+    encoder: pd.DataFrame,
+    origin: str,
+    words: bool,
+    tests: Sequence[str],
+    pictures: int,
+    test: int,
+    seed: int,
+    device: str,
 ) -> pd.DataFrame:
     """What can be read from a frozen encoder about everything: by probes with all labels of the pool, and in words.
 
@@ -98,31 +108,31 @@ def read(
         encoder: the table of :func:`dashcam_training.train`.
         origin: which encoder that is, for the table.
         words: whether the encoder was trained with captions.
+        tests: those in which words are asked, the usual one among them.
         pictures, test: in the pool and in each test.
 
     Returns:
-        metrics "probe" (embedding and backbone) and "zero_shot"; the latter for what captions name in every test.
+        metrics "probe" (embedding, as usual) and "zero_shot"; the latter for what captions name in every test.
     """
     model = _restored(encoder, seed, device)
-    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), exams(test, seed, device), seed))
+    return pd.DataFrame(_read(model, words, pool(pictures, seed, device), _tests(tests, test, seed, device), seed))
 
 
-def _read(
-    model: CLIP, words: bool, known: Pictures, asked: Mapping[str, Pictures], seed: int, depth: Sequence[str] = ()
-) -> Iterator[Row]:
-    usual = asked[USUAL]
-    encode = {"embedding": clip.embed, "backbone": clip.backbone}
-    for name in depth or encode:
-        found = probe_factors(
-            encode[name](model, known.images), known.labels, encode[name](model, usual.images), usual.labels, seed=seed
-        )
-        yield from (_row("probe", factor, value, depth=name) for factor, value in found.items())
+def _tests(names: Sequence[str], test: int, seed: int, device: str) -> dict[str, Pictures]:
+    """Some of the tests; see :func:`recovery_pictures.exams`."""
+    drawn = exams(test, seed, device)
+    return {name: drawn[name] for name in names}
+
+
+def _read(model: CLIP, words: bool, known: Pictures, asked: Mapping[str, Pictures], seed: int) -> Iterator[Row]:
+    seen = {name: clip.embed(model, pictures.images) for name, pictures in asked.items()}
+    found = probe_factors(clip.embed(model, known.images), known.labels, seen[USUAL], asked[USUAL].labels, seed=seed)
+    yield from (_row("probe", factor, value) for factor, value in found.items())
     if words:
         classes = _classes(model, ASKED)
         everywhere = {factor: classes[factor] for factor in (*CAPTIONED, *LOST)}
         for name, pictures in asked.items():
-            seen = clip.embed(model, pictures.images)
-            yield from _ask_in_words(seen, pictures, classes if name == USUAL else everywhere, name)
+            yield from _ask_in_words(seen[name], pictures, classes if name == USUAL else everywhere, name)
 
 
 def _classes(model: CLIP, factors: Sequence[str] | Mapping[str, Any]) -> dict[str, Tensor]:
@@ -150,6 +160,7 @@ def probe_by_labels(
     origin: str,
     budgets: Sequence[int],
     every_depth: bool,
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -160,13 +171,14 @@ def probe_by_labels(
     Args:
         budgets: labelled pictures in all.
         every_depth: read the stages of the tower as well.
+        tests: names.
         encoder, origin, pictures, test: as in :func:`read`.
 
     Returns:
         metric "frozen" by depth, labels and test.
     """
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), exams(test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     x = stages(model, known.images)
     z = {name: stages(model, part.images) for name, part in asked.items()}
     rows = []
@@ -196,6 +208,7 @@ def tune(
     shares: Sequence[float],
     probed: bool,
     words: bool,
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -208,7 +221,7 @@ def tune(
     tuning: a probe is.
 
     Args:
-        encoder, origin, words, pictures, test: as in :func:`read`.
+        encoder, origin, words, tests, pictures, test: as in :func:`read`.
         method: see :data:`tuning.Method`.
         task: a factor, or "all".
         labels: labelled pictures in all.
@@ -217,31 +230,39 @@ def tune(
         probed: whether to ask probes, fitted with all labels of the pool, what the tuned embedding holds of everything.
 
     Returns:
-        metrics "tuned" (head) and "zero_shot" (what captions name), both by test and share, the latter and shifted tests
-        for tasks of LOST only; "probe"; "rate" (chosen; 0 for none); "trained" (share of weights).
+        metrics "tuned" (head) and "zero_shot" (what captions name), both by test and share, the latter for tasks of LOST
+        only; GENTLE and BOLD, likewise, as usual; "probe"; "rate" (chosen; 0 for none); "trained" (share of weights).
     """
     tasks = _tasks(task)
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), exams(test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     fitted, held = (subset(known, which) for which in budget(known.labels, tasks, labels, seed))
-    rate, tuned, heads = _chosen(model, fitted, held, tasks, method, steps, batch, seed)
-
     start = _probe_heads(model, fitted, tasks, seed)
-    lost = task in LOST
-    classes = _classes(model, CAPTIONED) if words and lost else {}
+    tried = _tried(model, start, fitted, tasks, method, steps, batch, seed)
+    rate, tuned, heads = _best(tried, held, tasks)
+
+    classes = _classes(model, CAPTIONED) if words and task in LOST else {}
     rows: list[Row] = []
     for share in shares:
-        between, layers = _between(model, tuned, share), tuning.interpolate(start, heads, share)
-        for name in TESTS if lost else (USUAL,):
-            seen = clip.embed(between, asked[name].images)
-            right = _right(layers, seen, asked[name], tasks)
+        between, layers = (tuned, heads) if share == 1 else _between(model, tuned, start, heads, share)
+        for name, part in asked.items():
+            seen = clip.embed(between, part.images)
+            right = _right(layers, seen, part, tasks)
             rows += [_row("tuned", factor, value, shown=name, share=share) for factor, value in right.items()]
-            rows += _ask_in_words(seen, asked[name], classes, name, share)
+            rows += _ask_in_words(seen, part, classes, name, share)
+    for (_, encoder_there, _), metric in zip(tried[1:], (GENTLE, BOLD), strict=True):
+        after = _ask_in_words(clip.embed(encoder_there, asked[USUAL].images), asked[USUAL], classes) if classes else ()
+        rows += [{**row, "metric": metric} for row in after]
     if probed:
-        rows += _read(tuned, False, known, asked, seed, ["embedding"])
+        rows += _read(tuned, False, known, {USUAL: asked[USUAL]}, seed)
     rows.append(_row("rate", task, rate))
-    rows.append(_row("trained", task, tuning.trainable_share(model, method)))
+    rows.append(_row("trained", task, _trained_share(method)))
     return pd.DataFrame(rows).assign(labels=labels)
+
+
+@cache  # the same for all encoders, which have one architecture
+def _trained_share(method: Method) -> float:
+    return tuning.trainable_share(clip.create(TOWER, size=SIZE), method)
 
 
 def _probe_heads(model: CLIP, fitted: Pictures, tasks: Sequence[str], seed: int) -> nn.ModuleDict:
@@ -249,11 +270,21 @@ def _probe_heads(model: CLIP, fitted: Pictures, tasks: Sequence[str], seed: int)
     return linear_heads(fit_probes(clip.embed(model, fitted.images), answers, strengths=STRENGTHS, seed=seed))
 
 
-def _chosen(
-    model: CLIP, fitted: Pictures, held: Pictures, tasks: Sequence[str], method: Method, steps: int, batch: int, seed: int
-) -> tuple[float, CLIP, nn.ModuleDict]:  # fmt: skip
-    """The rate (0: none), the encoder and the heads that validation prefers: by accuracy, then by loss."""
-    start = _probe_heads(model, fitted, tasks, seed)
+Candidate = tuple[float, CLIP, nn.ModuleDict]
+"""A learning rate (0: not tuned), and the encoder and the heads that it leads to."""
+
+
+def _tried(
+    model: CLIP,
+    start: nn.ModuleDict,
+    fitted: Pictures,
+    tasks: Sequence[str],
+    method: Method,
+    steps: int,
+    batch: int,
+    seed: int,
+) -> list[Candidate]:
+    """All candidates: untuned, then tuned at each of RATES."""
     answers = {task: fitted.labels[task] for task in tasks}
     tried = [(0.0, model, start)]
     for rate in RATES[method]:
@@ -261,8 +292,13 @@ def _chosen(
             model, start, fitted.images, answers, method=method, steps=steps, batch=batch, rate=rate, seed=seed
         )
         tried.append((rate, *done))
+    return tried
 
-    def quality(candidate: tuple[float, CLIP, nn.ModuleDict]) -> tuple[float, float]:
+
+def _best(tried: Sequence[Candidate], held: Pictures, tasks: Sequence[str]) -> Candidate:
+    """The candidate that validation prefers: by accuracy, then by loss."""
+
+    def quality(candidate: Candidate) -> tuple[float, float]:
         _, encoder, heads = candidate
         seen = clip.embed(encoder, held.images)
         loss = sum(float(F.cross_entropy(_logits(heads, seen)[task], held.labels[task])) for task in tasks)
@@ -282,11 +318,13 @@ def _right(heads: nn.Module, seen: Tensor, pictures: Pictures, tasks: Sequence[s
     return {task: float((scores[task].argmax(1) == pictures.labels[task]).float().mean()) for task in tasks}
 
 
-def _between(model: CLIP, tuned: CLIP, share: float) -> CLIP:
-    """The original model with an image tower on the way to the tuned one."""
+def _between(
+    model: CLIP, tuned: CLIP, start: nn.ModuleDict, heads: nn.ModuleDict, share: float
+) -> tuple[CLIP, nn.Module]:
+    """The original model with an image tower, and heads, on the way to the tuned ones."""
     between = tuning.copy_with_own_tower(model)
     between.visual = tuning.interpolate(model.visual, tuned.visual, share)
-    return between
+    return between, tuning.interpolate(start, heads, share)
 
 
 # ---------------------------------------------------------------- going on with captions
@@ -297,6 +335,7 @@ def recaption(
     mention: float,
     labels: int,
     steps: int,
+    tests: Sequence[str],
     pictures: int,
     test: int,
     seed: int,
@@ -308,7 +347,7 @@ def recaption(
     captions say.
 
     Args:
-        encoder, pictures, test: as in :func:`read`.
+        encoder, tests, pictures, test: as in :func:`read`.
         mention: rate at which the new captions mention light and pedestrian: 1, or 0 for the control.
         labels: pictures with new captions.
         steps: of each training.
@@ -316,15 +355,15 @@ def recaption(
     Returns:
         see :func:`read`, and metric "rate".
     """
-    known, asked = pool(pictures, seed, device), exams(test, seed, device)
+    known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     fitted, held = budget(known.labels, ("light",), labels, seed)
     images = known.images[fitted]
     captions = captions_of(pool_scenes(pictures, seed)[fitted], mention, False, seed)
     said = (*CAPTIONED, *LOST) if mention else CAPTIONED
-    tried = [(0.0, _restored(encoder, seed, device))]
+    before, batch = _restored(encoder, seed, device), min(BATCH, len(images))
+    tried = [(0.0, before)]
     for rate in CAPTION_RATES:
-        model = _restored(encoder, seed, device)
-        batch = min(BATCH, len(images))
+        model = copy.deepcopy(before)
         tried.append((rate, contrastive.fit(model, images, captions, steps=steps, batch=batch, rate=rate, seed=seed)))
 
     def quality(candidate: tuple[float, CLIP]) -> float:
@@ -332,7 +371,7 @@ def recaption(
         return float(sum(row["value"] for row in _ask_in_words(seen, part, _classes(candidate[1], said))))
 
     rate, best = max(tried, key=quality)
-    rows = [*_read(best, True, known, asked, seed, ["embedding"]), _row("rate", "captions", rate)]
+    rows = [*_read(best, True, known, asked, seed), _row("rate", "captions", rate)]
     return pd.DataFrame(rows).assign(labels=labels)
 
 
@@ -359,14 +398,14 @@ def pull_together(
         see :func:`read`.
     """
     model = _restored(encoder, seed, device)
-    shown = pool_scenes(pictures, seed)[:labels]
-    captions: Captions = captions_of(shown, 0.0, False, seed)
+    chosen = pool_scenes(pictures, seed)[:labels]
+    captions: Captions = captions_of(chosen, 0.0, False, seed)
     one = pool(pictures, seed, device).images[:labels]
-    other = dashcam.render(at_another_time(shown, seed), size=SIZE, device=device)
+    other = dashcam.render(at_another_time(chosen, seed), size=SIZE, device=device)
     tuned = tuning.fit_pairs(
         model, one, other, captions, pull=pull, steps=steps, batch=batch, rate=PAIR_RATE, seed=seed
     )
-    rows = _read(tuned, True, pool(pictures, seed, device), exams(test, seed, device), seed, ["embedding"])
+    rows = _read(tuned, True, pool(pictures, seed, device), _tests([USUAL], test, seed, device), seed)
     return pd.DataFrame(rows).assign(labels=labels)
 
 
@@ -386,7 +425,7 @@ def map_words(
         metrics "zero_shot" (no labels), "mapped" and "frozen" (a probe on the embedding, the same labels) by labels.
     """
     model = _restored(encoder, seed, device)
-    known, asked = pool(pictures, seed, device), exams(test, seed, device)[USUAL]
+    known, asked = pool(pictures, seed, device), _tests([USUAL], test, seed, device)[USUAL]
     classes, x, z = _classes(model, ASKED), clip.embed(model, known.images), clip.embed(model, asked.images)
     scale = model.logit_scale.exp().item()
     rows = list(_ask_in_words(z, asked, classes))

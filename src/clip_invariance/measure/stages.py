@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.decodability import Probes
-from clip_invariance.models import clip
-
-_BATCH = 512
+from clip_invariance.measure.depths import backbone_and_embedding
 
 
 @torch.inference_mode()
@@ -34,28 +32,27 @@ def stages(model: CLIP, images: Tensor) -> dict[str, Tensor]:
     blocks = getattr(getattr(model.visual, "trunk", None), "stages", None)
     if blocks is None:
         raise UsageError("stages: this image tower has none; a convolutional one is needed")
-    model.eval()
-    parts: list[dict[str, Tensor]] = []
-    with _watched(list(blocks)[:-1]) as maps:
-        for images_here in images.split(_BATCH):
-            maps.clear()
-            backbone = clip.before_projection(model.visual, clip.prepare(images_here))
-            part = {
-                f"stage {number}": torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
-                for number, x in enumerate(maps, start=1)
-            }
-            parts.append(part | {"backbone": backbone})
-    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return found | {"embedding": clip.embed(model, images)}
+    early = list(blocks)[:-1]
+    with _watched(early) as pooled:
+        backbone, embedding = backbone_and_embedding(model, images)
+    found = {f"stage {number}": torch.cat(parts) for number, parts in enumerate(pooled, start=1)}
+    return found | {"backbone": backbone, "embedding": embedding}
 
 
 @contextmanager
-def _watched(blocks: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what the blocks put out, in their order."""
-    maps: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda _module, _input, output: maps.append(output)) for block in blocks]
+def _watched(blocks: list[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """For each block, mean and maximum over the places of what it puts out, batch by batch."""
+    pooled: list[list[Tensor]] = [[] for _ in blocks]
+
+    def collect(parts: list[Tensor], x: Tensor) -> None:
+        parts.append(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+
+    hooks = [
+        block.register_forward_hook(lambda _module, _input, output, parts=parts: collect(parts, output))
+        for block, parts in zip(blocks, pooled, strict=True)
+    ]
     try:
-        yield maps
+        yield pooled
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,7 @@ from clip_invariance.experiments.recovery import (
     BESIDE_,
     CHANCE,
     EARLY,
+    EARLY_UNTRAINED,
     EVERYTHING_,
     FIFTH_,
     FULL,
@@ -29,6 +31,7 @@ from clip_invariance.experiments.recovery import (
     SHORT,
     SILENT_,
     TIE,
+    UNTRAINED_,
 )
 from clip_invariance.experiments.recovery_pictures import USUAL
 from clip_invariance.plots.dashcam import FACTOR_NAMES
@@ -40,6 +43,7 @@ SERIES = {
     PROJECTION: "#8577d6",  # an eighth colour: violet
     BACKBONE: PALETTE["sky"],
     EARLY: PALETTE["pink"],
+    EARLY_UNTRAINED: PALETTE["pink"],
     PROBE: PALETTE["blue"],
     SCRATCH: PALETTE["grey"],
     MENTIONED: PALETTE["green"],
@@ -54,10 +58,15 @@ def _headline(figure: Figure, text: str) -> None:
 def _key(figure: Figure, series: Mapping[str, str], columns: int = 2) -> None:
     """Names of the colours below the axes."""
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
+        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name, **_filling(name))
         for name, colour in series.items()
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
+
+
+def _filling(name: str) -> dict[str, Any]:
+    """Marks of an untrained network that is only read are open."""
+    return {"markerfacecolor": "none"} if name in (EARLY_UNTRAINED, UNTRAINED_) else {}
 
 
 def _dots(ax: Axes, table: pd.DataFrame, row: str, series: Mapping[str, str], names: Mapping[str, str]) -> None:
@@ -94,9 +103,9 @@ def labels_needed(table: pd.DataFrame) -> Figure:
             line = rows[rows["series"] == name].sort_values("labels")
             x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
             error = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
-            style = "--" if name in (SCRATCH, MENTIONED) else "-"
+            style = "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
             ax.errorbar(x, line["value"], yerr=error, fmt=f"o{style}", color=colour, markersize=4, capsize=2,
-                        linewidth=1.5, elinewidth=1)  # fmt: skip
+                        linewidth=1.5, elinewidth=1, **_filling(name))  # fmt: skip
         ceiling = rows[rows["series"] == "trained on labels"].iloc[0]
         ax.axhspan(ceiling["low"], min(ceiling["high"], 100), color=faint(), alpha=0.3, linewidth=0)
         ax.annotate("trained on labels", (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
@@ -115,7 +124,7 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
     parts = []
     for task in dict.fromkeys(table["task"]):
-        for name in (PROBE, BACKBONE, EARLY, LORA, FULL):
+        for name in (PROBE, BACKBONE, EARLY, EARLY_UNTRAINED, LORA, FULL):
             rows = table[(table["task"] == task) & (table["series"] == name)].sort_values("labels")
             if len(rows):
                 along = ", ".join(f"{n} labels: {v:.0f}" for n, v in zip(rows["labels"], rows["value"], strict=True))
@@ -124,26 +133,28 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
 
 
 def depths(table: pd.DataFrame) -> Figure:
-    """Probes from the input to the embedding, then tuning; the smaller budget as open marks."""
+    """Probes from the input to the embedding, then tuning, by budget; open marks are the untrained network."""
     tasks = list(dict.fromkeys(table["task"]))
     order = list(dict.fromkeys(table["depth"]))
-    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 5.6), sharex=True, layout="constrained")
-    colours = [PALETTE["blue"], PALETTE["orange"]]
-    budgets = sorted(set(table["labels"]))
+    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.2), sharex=True, layout="constrained")
+    colours = dict(zip(sorted(set(table["labels"])), (PALETTE["blue"], PALETTE["orange"]), strict=True))
+    encoders = list(dict.fromkeys(table["encoder"]))
+    series = [(n, encoder) for n in colours for encoder in encoders]
     for ax, task in zip(axes, tasks, strict=True):
-        for n, colour, shift in zip(budgets, colours, (-0.12, 0.12), strict=True):
-            rows = table[(table["task"] == task) & (table["labels"] == n)].set_index("depth").reindex(order)
+        here = table[table["task"] == task].set_index(["labels", "encoder"]).sort_index()
+        for (n, encoder), shift in zip(series, np.linspace(-0.27, 0.27, len(series)), strict=True):
+            rows = here.loc[[(n, encoder)]].set_index("depth").reindex(order)
             error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-            y = np.arange(len(order)) + shift
-            ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colour, markersize=4.5, capsize=2, linewidth=1.1)
+            ax.errorbar(rows["value"], np.arange(len(order)) + shift, xerr=error, fmt="o", color=colours[n],
+                        markersize=4.5, capsize=2, linewidth=1.1, **_filling(encoder))  # fmt: skip
         ax.axvline(CHANCE[task], color=faint(), linestyle=":", linewidth=1.1)
         ax.axhline(len(order) - 2.5, color=faint(), linewidth=0.8)
         ax.set_yticks(range(len(order)), labels=order)
         ax.set_ylim(len(order) - 0.5, -0.5)
         ax.set_title(THINGS[task], fontweight="normal")
-    axes[-1].set_xlabel("right, %")
+    axes[-1].set_xlabel("right, % (open marks: the network untrained)")
     _headline(figure, "Where in the network it was lost: probes by depth, then tuning")
-    _key(figure, {f"{n} labelled pictures": colour for n, colour in zip(budgets, colours, strict=True)})
+    _key(figure, {f"{n} labelled pictures": colour for n, colour in colours.items()})
     return figure
 
 
@@ -151,9 +162,10 @@ def describe_depths(table: pd.DataFrame) -> str:
     """Alt text of :func:`depths`."""
     most, parts = table["labels"].max(), []
     for task in dict.fromkeys(table["task"]):
-        rows = table[(table["task"] == task) & (table["labels"] == most)]
-        read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
-        parts.append(f"{THINGS[task]}: {read}")
+        for encoder in dict.fromkeys(table["encoder"]):
+            rows = table[(table["task"] == task) & (table["labels"] == most) & (table["encoder"] == encoder)]
+            read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
+            parts.append(f"{THINGS[task]}, {encoder}: {read}")
     return f"Accuracy in percent with {most} labelled pictures, by what is read or tuned. {'; '.join(parts)}."
 
 

@@ -304,19 +304,28 @@ def find_page(env: BuildEnvironment, folder: str, chapter: str) -> str:
 
 
 class ValueRole(SphinxRole):
-    """``{value}`01.c02_drop_torus``` and ``{value}`01.c02_drop_torus:point```."""
+    """``{value}`01.c02_drop_torus```; after a colon ``point`` leaves the interval out.
+
+    ``awaited`` (``05.x:awaited``, ``05.x:point,awaited``) says that the next run of the chapter will have the number:
+    until that is published, the page builds without it.
+    """
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        value_id, _, form = self.text.partition(":")
+        value_id, _, said = self.text.partition(":")
+        forms = set(said.split(",")) - {""}
         results = shown(self.env).results
         value = find_value(results, value_id)
         if value is None and value_id[:2] in results and is_short(results[value_id[:2]].run):
             return [element("span", "ci-not-run", "(not in so short a run)")], []
-        if value is None or form not in ("", "point"):
-            problem = f"no value {value_id!r} in the results" if value is None else f"unknown form {form!r}, say :point"
-            logger.warning("%s", problem, location=self.get_location())
+        if value is None and "awaited" in forms:
+            return [element("span", "ci-not-run", "(not in the published run yet)")], []
+        if unknown := sorted(forms - {"point", "awaited"}):
+            logger.warning("unknown form %r, say :point", unknown[0], location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
-        text = point(value) if form else f"{point(value)} {interval(value)}"
+        if value is None:
+            logger.warning("no value %r in the results", value_id, location=self.get_location())
+            return [nodes.Text(f"[{self.text}]")], []
+        text = point(value) if "point" in forms else f"{point(value)} {interval(value)}"
         return [value_box(value, results[value_id[:2]].run, text)], []
 
 
