@@ -14,8 +14,10 @@ from matplotlib.axes import Axes
 
 Theme = Literal["light", "dark"]
 
-#: Width of every figure in inches. A phone shows it at about three quarters of its size, a laptop at four thirds.
-WIDTH = 5.2
+#: Width of every figure in inches, and the smallest letters in points. A phone of 360 pixels, the narrowest in use, shows
+#: the whole figure at four fifths of its size, with these letters still 9 pixels high.
+WIDTH = 4.6
+SMALL = 8.5
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def style(theme: Theme) -> Iterator[Ink]:
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.labelsize": 9,
-        "legend.fontsize": 8.5,
+        "legend.fontsize": SMALL,
         "legend.frameon": False,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.edgecolor": colours.faint,
