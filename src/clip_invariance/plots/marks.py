@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from clip_invariance.plots.style import SMALL, WIDTH, faint
 
@@ -25,6 +27,11 @@ Mark = tuple[str, str, bool]
 def headline(figure: Figure, text: str) -> None:
     """The figure's claim, flush with its left edge whatever the axes' labels take, on as many lines as it needs."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, fontweight="bold", wrap=True)
+
+
+def panel_claim(ax: Axes, text: str, width: int = 46) -> None:
+    """A panel's claim above it, on lines of ``width`` letters: so many fit between its left and the figure's right edge."""
+    ax.set_title(textwrap.fill(text, width))
 
 
 def key(figure: Figure | SubFigure, entries: Mapping[str, str | Mark], columns: int = 2) -> None:
@@ -68,6 +75,25 @@ def share_ticks(ax: Axes, shares: Sequence[float], names: Mapping[float, str] | 
     ax.set_xticks(range(len(shares)), labels=[(names or {}).get(share, f"{100 * share:g} %") for share in shares])
     ax.set_xlim(-0.2, len(shares) - 0.8)
     return {share: place for place, share in enumerate(shares)}
+
+
+def end_labels(ax: Axes, x: float, ends: Mapping[str, tuple[float, str]], pad: float = 4, gap: float = 0.062) -> None:
+    """Write each line's name beside its end, moved as little as keeps them apart and within the axes' height.
+
+    Args:
+        ax: the axes, with its limits set.
+        x: where the names begin, data coordinates; the axes should end there, lest its levels run through the names.
+        ends: name -> (y of the line's end, colour).
+        pad: horizontal distance from ``x`` in points.
+        gap: least distance between two names as a share of the axes' height.
+    """
+    low, high = ax.get_ylim()
+    names = sorted(ends, key=lambda name: ends[name][0])
+    steps = gap * (high - low) * np.arange(len(names))
+    apart = isotonic_regression(np.array([ends[name][0] for name in names]) - steps).x  # nearest with these distances
+    for name, y in zip(names, np.clip(apart, low, high - steps[-1]) + steps, strict=True):
+        ax.annotate(name, (x, y), (pad, 0), textcoords="offset points", color=ends[name][1], va="center",
+                    annotation_clip=False)  # fmt: skip
 
 
 # ---------------------------------------------------------------- intervals
@@ -134,8 +160,8 @@ def band(
 # ---------------------------------------------------------------- levels to compare with
 
 
-def level(ax: Axes, x: float, text: str) -> None:
-    """A vertical line at a level that needs a name, written above the axes."""
+def level(ax: Axes, x: float, text: str = "") -> None:
+    """A vertical dotted line at a level to compare with, its name above the axes."""
     ax.axvline(x, color=faint(), linestyle=":", linewidth=1.1)
     ax.annotate(text, (x, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
                 va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip

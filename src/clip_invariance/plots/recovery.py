@@ -28,7 +28,7 @@ from clip_invariance.experiments.recovery import (
 )
 from clip_invariance.experiments.recovery_pictures import USUAL
 from clip_invariance.plots.dashcam import FACTOR_NAMES
-from clip_invariance.plots.marks import bounded, dots, errors, floor, headline, key, row_levels, row_names
+from clip_invariance.plots.marks import bounded, dots, errors, floor, headline, key, level, row_levels, row_names
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
 SERIES = {
@@ -102,7 +102,7 @@ def depths(table: pd.DataFrame) -> Figure:
             ax.errorbar(
                 rows["value"], y, xerr=errors(rows), fmt="o", color=colour, markersize=4.5, capsize=2, linewidth=1.1
             )
-        ax.axvline(CHANCE[task], color=faint(), linestyle=":", linewidth=1.1)
+        level(ax, CHANCE[task])
         ax.axhline(len(order) - 2.5, color=faint(), linewidth=0.8)
         row_names(ax, order)
         ax.set_title(THINGS[task], fontweight="normal")

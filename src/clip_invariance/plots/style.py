@@ -10,7 +10,6 @@ from typing import Literal
 import matplotlib.pyplot as plt
 import seaborn as sns
 from cycler import cycler
-from matplotlib.axes import Axes
 
 Theme = Literal["light", "dark"]
 
@@ -93,22 +92,3 @@ def style(theme: Theme) -> Iterator[Ink]:
     }
     with plt.rc_context(rc):
         yield colours
-
-
-def end_labels(ax: Axes, x: float, ends: dict[str, tuple[float, str]], pad: float = 4, gap: float = 0.062) -> None:
-    """Write each line's name beside its end, moved apart vertically where they would overlap.
-
-    Args:
-        ax: the axes, with its limits set.
-        x: where the lines end, data coordinates.
-        ends: name -> (y of the line's end, colour).
-        pad: horizontal distance from ``x`` in points.
-        gap: least distance between two labels as a share of the axes' height.
-    """
-    low, high = ax.get_ylim()
-    step, placed = gap * (high - low), -float("inf")
-    for name, (y, colour) in sorted(ends.items(), key=lambda item: item[1][0]):
-        placed = max(y, placed + step)
-        ax.annotate(
-            name, (x, placed), (pad, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
-        )
