@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 
 from clip_invariance.experiments import caption_words_training as training
 from clip_invariance.experiments.caption_words import CURATIONS, FROZEN, MEDIA, RECIPES, SHIFTED, TRAINED
-from clip_invariance.plots.marks import NOT_RUN, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.plots.marks import NOT_RUN, bounded, dot, floor, headline, key, level, not_run, row_names
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.worlds import scenes
 
@@ -105,6 +107,7 @@ LINES, COLOURS = "line_held_out", "full_held_out"
 def medium_transfer(table: pd.DataFrame) -> Figure:
     """Accuracy on the held-out objects, drawn in lines and in full colour, one row per arm."""
     arms = [arm for arm in MEDIA if arm in set(table["arm"])]
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
         for test_set, colour, filled in ((COLOURS, faint(), False), (LINES, PALETTE["blue"], True)):
@@ -114,7 +117,7 @@ def medium_transfer(table: pd.DataFrame) -> Figure:
     level(ax, CHANCE_AMONG_HELD_OUT, "chance")
     row_names(ax, [ARM_WORDS[arm] for arm in arms])
     ax.set_xlim(0, 104)
-    ax.set_xlabel("zero-shot accuracy among the four held-out objects, %")
+    ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
     key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
     headline(figure, "Drawn things are known if captions named other drawn things")
     return figure
@@ -207,7 +210,7 @@ def caption_closeness(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("distance of two pictures,\nin distances between objects")
         ax.set_ylim(0, 1.08 * max(1.2, float(table["separation"].max())))
     axes[0].set_xlabel("share of captions with the same name")
-    axes[1].set_xlabel("cosine of the two captions in a published sentence encoder")
+    axes[1].set_xlabel("cosine of the two captions\nin a published sentence encoder")
     axes[0].set_title("two unlike names, shared to some degree", fontweight="normal")
     axes[1].set_title("two names, never shared: from unlike to synonym", fontweight="normal")
     axes[0].text(0.995, 1, "as far as another object", transform=axes[0].get_yaxis_transform(), ha="right",
@@ -273,7 +276,7 @@ def curation(table: pd.DataFrame) -> Figure:
         ax.axhline(len(curated) - 0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.axvline(0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.set_xticks(range(len(sets)), labels=[SET_WORDS[name] for name in sets])
-    ax.set_yticks(range(len(arms)), labels=[CURATION_WORDS[arm] for arm in arms])
+    ax.set_yticks(range(len(arms)), labels=[textwrap.fill(CURATION_WORDS[arm], 16) for arm in arms])
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
@@ -313,6 +316,7 @@ def source_token(table: pd.DataFrame) -> Figure:
     """Accuracy with and without the token, one row per arm and source of the pictures."""
     if table.empty:
         return not_run(SOURCE_TITLE)
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for y, (arm, group) in enumerate(SOURCES):
         for metric, (_, colour, filled) in PROMPTS.items():
@@ -371,7 +375,7 @@ def labels_and_captions(table: pd.DataFrame) -> Figure:
     """Probe accuracy for the object, one row per kind of training, one mark per depth."""
     if table.empty:
         return not_run(PROBES_TITLE)
-    rows = table[table["metric"] == "object"]
+    rows = bounded(table[table["metric"] == "object"])
     targets = [name for name in TARGETS if name in set(rows["arm"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(targets) + 1.5), layout="constrained")
     for y, target in enumerate(targets):

@@ -16,7 +16,20 @@ from matplotlib.patches import Patch, Rectangle
 
 from clip_invariance.experiments.caption_policies import EFFECTS, FACTORS, OMITTED, UNTRAINED, ZERO_SHOT
 from clip_invariance.experiments.caption_training import SIZE
-from clip_invariance.plots.marks import NOT_RUN, band, dot, end_labels, errors, headline, key, level, not_run, row_names
+from clip_invariance.plots.marks import (
+    NOT_RUN,
+    band,
+    bounded,
+    dot,
+    end_labels,
+    errors,
+    headline,
+    key,
+    legend_below,
+    level,
+    not_run,
+    row_names,
+)
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.worlds import scenes
 
@@ -98,9 +111,9 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     controls = list(table.loc[table["depth"] == "controls", "row"].drop_duplicates())
     high, low = len(policies) + 1.0, len(controls) + 2.0
     figure, axes = plt.subplots(
-        4, 2, figsize=(WIDTH, 0.2 * (3 * high + low) + 1.6), gridspec_kw={"height_ratios": [high, high, high, low]}
+        4, 2, figsize=(WIDTH, 0.2 * (3 * high + low) + 1.8), gridspec_kw={"height_ratios": [high, high, high, low]}
     )
-    figure.subplots_adjust(left=0.245, right=0.99, top=1 - 1.12 / figure.get_figheight(), bottom=0.01, wspace=0.06,
+    figure.subplots_adjust(left=0.245, right=0.99, top=1 - 1.3 / figure.get_figheight(), bottom=0.01, wspace=0.06,
                            hspace=0.25)  # fmt: skip
     for ax, depth in zip(axes.flat, SOURCES, strict=False):
         title = SOURCES[depth][0].replace("inside the span of the captions", "in the span")
@@ -109,8 +122,8 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     for ax in axes[:3, 1]:
         ax.set_yticklabels([])
     for ax in axes[0]:
-        ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=14)
-        ax.set_xticks(range(len(FACTORS)), labels=list(FACTORS), rotation=40, ha="left", rotation_mode="anchor")
+        ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
+        ax.set_xticks(range(len(FACTORS)), labels=list(FACTORS), rotation=90)
     axes[0, 0].annotate("captions\nmention", (0, 1), (-6, 4), xycoords="axes fraction", textcoords="offset points",
                         ha="right", va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
     for ax in (axes[2, 1], axes[3, 1]):
@@ -139,7 +152,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, names: Sequence[str], title: str) -> N
             else:
                 value, skill, mentioned = cells[name, factor]
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(skill), edgecolor="none"))
-            ax.text(x, y + 0.03, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            ax.text(x, y + 0.03, f"{value:.0f}", ha="center", va="center", fontsize=SMALL)
             if mentioned:
                 ax.add_patch(Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, facecolor="none",
                                        edgecolor=PALETTE["orange"], linewidth=1.6, zorder=3))  # fmt: skip
@@ -178,17 +191,15 @@ LEVELS: dict[str, tuple[str, Literal["--", ":"]]] = {UNTRAINED: ("encoder", "--"
 
 def dose_response(table: pd.DataFrame) -> Figure:
     """Skill against mention rate: the mean over five factors, and each of them."""
-    figure, axes = plt.subplot_mosaic(
-        [["mean"] * 3, list(OMITTED[:3]), [*OMITTED[3:], "key"]],
-        figsize=(WIDTH, 6.4),
-        layout="constrained",
-        height_ratios=[2.1, 1, 1],
-    )
+    table = bounded(table, low=-np.inf)
+    figure = plt.figure(figsize=(WIDTH, 6.4), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1]))
+    axes = {"mean": above.subplots()} | below.subplot_mosaic([list(OMITTED[:3]), [*OMITTED[3:], "key"]])
     for name in ("mean", *OMITTED):
         rows = table[table["factor"] == name]
         shown = ("backbone", "embedding", "span", ZERO_SHOT) if name == "mean" else ("embedding", ZERO_SHOT)
         _dose_panel(axes[name], rows, shown, large=name == "mean")
-        title = "mean of five factors, probes and zero-shot: 0 is chance, 100 perfect" if name == "mean" else name
+        title = "mean of five factors, from chance (0) to perfect (100)" if name == "mean" else name
         axes[name].set_title(title, fontweight="normal")
     axes["key"].set_axis_off()
     levels = [
@@ -221,7 +232,8 @@ def _dose_panel(ax: Axes, rows: pd.DataFrame, shown: Sequence[str], *, large: bo
         labels = [label if i % 2 == 0 or i == len(labels) - 1 else "" for i, label in enumerate(labels)]
     ax.set_xticks(range(len(rates)), labels=labels)
     if large:
-        end_labels(ax, len(rates) - 1, ends, gap=0.075)
+        ax.set_xlim(-0.15, len(rates) - 0.8)
+        end_labels(ax, len(rates) - 0.8, ends, gap=0.075)
 
 
 def describe_dose_response(table: pd.DataFrame) -> str:
@@ -242,6 +254,7 @@ def describe_dose_response(table: pd.DataFrame) -> str:
 
 def controls(table: pd.DataFrame) -> Figure:
     """Skill on the object and on the five other factors under the controls."""
+    table = bounded(table, low=-np.inf)
     arms = list(table["arm"].drop_duplicates())
     figure, ax = plt.subplots(figsize=(WIDTH, 0.44 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
@@ -285,6 +298,7 @@ PAIRS = {
 
 def time_course(table: pd.DataFrame) -> Figure:
     """Over training: cosine of pairs by what they share, and what can be read."""
+    table = bounded(table, low=-np.inf)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     steps = sorted(table["step"].unique())
     for ax, panel in zip(axes, ("cosine", "skill"), strict=True):
@@ -301,9 +315,9 @@ def time_course(table: pd.DataFrame) -> Figure:
                 float(one["value"].iloc[-1]),
                 colour,
             )
-        low, high = ax.get_ylim()
-        ax.set_ylim(low, high) if panel == "cosine" else ax.set_ylim(-8, 106)
-        end_labels(ax, len(steps) - 1, ends, gap=0.075 if panel == "cosine" else 0.12)
+        ax.set_xlim(-0.25, len(steps) - 0.75)
+        ax.set_ylim(*((-0.5, 1.05) if panel == "cosine" else (-8, 106)))
+        end_labels(ax, len(steps) - 0.75, ends, gap=0.075 if panel == "cosine" else 0.13)
     axes[0].axhline(0, color=faint(), linewidth=0.8)
     axes[1].axhline(0, color=faint(), linewidth=0.8)
     axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
@@ -336,6 +350,7 @@ STAGES = {UNTRAINED: "untrained", "trained": "trained", "three times longer": "t
 
 def same_point(table: pd.DataFrame) -> Figure:
     """Share of the variance that is left among pictures of one object."""
+    table = bounded(table, high=np.inf)
     stages = [stage for stage in STAGES if stage in set(table["stage"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(stages) + 1.3), layout="constrained")
     shown = {
@@ -378,6 +393,7 @@ MOVERS = {
 
 def moved_by_factor(table: pd.DataFrame) -> Figure:
     """How far changing one factor moves a picture, whole embedding and inside the span."""
+    table = bounded(table, high=np.inf)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), sharey=True, layout="constrained")
     for ax, (depth, title) in zip(axes, {"embedding": "whole embedding", "span": "in the span"}.items(), strict=True):
         for y, factor in enumerate(FACTORS):
@@ -422,6 +438,7 @@ HEADS = {
 
 def heads_by_place(table: pd.DataFrame) -> Figure:
     """Accuracy of classifiers trained at one place: there (open) and elsewhere (filled)."""
+    table = bounded(table)
     names = [name for name in HEADS if name in set(table["on"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.38 * len(names) + 1.4), layout="constrained")
     for y, name in enumerate(names):
@@ -455,6 +472,7 @@ def describe_heads_by_place(table: pd.DataFrame) -> str:
 
 def scale(table: pd.DataFrame) -> Figure:
     """Skill on place, on all five omitted factors and on the object, by scale."""
+    table = bounded(table, low=-np.inf)
     arms = list(table["arm"].drop_duplicates())
     if len(arms) < 3:
         return not_run("Width keeps what captions leave out, longer training less of it")
@@ -516,9 +534,11 @@ def factorial(table: pd.DataFrame) -> Figure:
     title = "Captions decide how far the background counts"
     if not len(table):
         return not_run(title)
-    figure, axes = plt.subplot_mosaic(
-        [list(RESPONSES), ["shares"] * 3], figsize=(WIDTH, 5.6), layout="constrained", height_ratios=[1.25, 1]
-    )
+    distances = table["effect"].eq("") & table["response"].eq("moved")  # in percent, but of what is not an upper limit
+    table = pd.concat([bounded(table[distances], high=np.inf), bounded(table[~distances])])
+    figure = plt.figure(figsize=(WIDTH, 5.9), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.1]))
+    axes = above.subplot_mosaic([list(RESPONSES)]) | {"shares": below.subplots()}
     cells = table[table["effect"] == ""]
     policies = ["object", "object and background"]
     for response, label in RESPONSES.items():
@@ -528,9 +548,9 @@ def factorial(table: pd.DataFrame) -> Figure:
             rows = rows[rows["augmented"].astype(bool) == augmented].set_index("captions").loc[policies]
             ax.errorbar([0, 1], rows["value"], yerr=errors(rows), color=PALETTE[colour], linestyle=style, marker="o",
                         markersize=4, capsize=2)  # fmt: skip
-        ax.set_xticks([0, 1], labels=["object", "and back-\nground"])
+        ax.set_xticks([0, 1], labels=["object", "+ back-\nground"])
         ax.set_xlim(-0.25, 1.25)
-        ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+        ax.set_ylim(0, None if response == "moved" else 104)
         ax.set_title(label, fontweight="normal", fontsize=SMALL)
     axes["moved"].set_xlabel("captions name", loc="left")
     shares = table[table["effect"] != ""]
@@ -549,7 +569,7 @@ def factorial(table: pd.DataFrame) -> Figure:
         Line2D([], [], linestyle="", marker="o", color=PALETTE[colour], label=effect)
         for effect, colour in SHARE_COLOURS.items()
     ]
-    figure.legend(handles=[*lines, *dots], loc="outside lower center", ncols=2)
+    legend_below(below, [*lines, *dots])
     headline(figure, title)
     return figure
 
