@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
@@ -75,6 +76,13 @@ def share_ticks(ax: Axes, shares: Sequence[float], names: Mapping[float, str] | 
     ax.set_xticks(range(len(shares)), labels=[(names or {}).get(share, f"{100 * share:g} %") for share in shares])
     ax.set_xlim(-0.2, len(shares) - 0.8)
     return {share: place for place, share in enumerate(shares)}
+
+
+def log_ticks(ax: Axes, values: Sequence[float]) -> None:
+    """A logarithmic x axis with ticks at the values measured and nowhere else."""
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(list(values), labels=[f"{value:,.0f}" for value in values])
 
 
 def end_labels(ax: Axes, x: float, ends: Mapping[str, tuple[float, str]], pad: float = 4, gap: float = 0.062) -> None:

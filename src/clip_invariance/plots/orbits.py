@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -26,6 +24,7 @@ from clip_invariance.plots.marks import (
     key,
     legend_below,
     level,
+    log_ticks,
 )
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
@@ -46,13 +45,6 @@ OBJECTIVES = {
 OBJECTIVE_COLOURS = dict(
     zip(OBJECTIVES, (PALETTE[c] for c in ("grey", "orange", "pink", "green", "sky", "blue")), strict=True)
 )
-
-
-def _powers(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with ticks at the values measured and nowhere else."""
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(list(values), labels=[f"{value:,.0f}" for value in values])
 
 
 # ---------------------------------------------------------------- what an orbit is
@@ -163,7 +155,7 @@ def deviation_by_samples(table: pd.DataFrame) -> Figure:
         ax.set_yticks(ticks, labels=[str(tick) for tick in ticks])
     lowest, highest = table["value"].min(), table["value"].max()
     axes[0].set_ylim(lowest / 1.7, highest * 1.8)
-    _powers(axes[1], sorted(table["k"].unique()))
+    log_ticks(axes[1], sorted(table["k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts")
     headline(figure, "Four times the samples, half the error")
     return figure
@@ -208,7 +200,7 @@ def gap_by_samples(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("sampled minus orbit loss, nats")
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
-    _powers(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
+    log_ticks(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts, with replacement")
     headline(figure, "An upper bound with a linear head, and not with a deep one")
     return figure
@@ -353,7 +345,7 @@ def test_time_averaging(table: pd.DataFrame) -> Figure:
     """Test accuracy against the number of places averaged over, one line per training objective."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    _powers(ax, sorted(table["k"].unique()))
+    log_ticks(ax, sorted(table["k"].unique()))
     ends = {}
     for objective in [name for name in OBJECTIVES if name in set(table["objective"])]:
         rows = table[table["objective"] == objective].sort_values("k")
@@ -398,7 +390,7 @@ def accuracy_by_training_set(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     sizes = sorted(table["images"].unique())
-    _powers(ax, sizes)
+    log_ticks(ax, sizes)
     for method, colour in METHOD_COLOURS.items():
         rows = table[table["method"] == method].sort_values("images")
         band(ax, rows["images"], rows, colour)
