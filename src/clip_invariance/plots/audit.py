@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from clip_invariance.experiments.audit import READINGS, THINGS, find
+from clip_invariance.plots.marks import headline, key
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 #: Reading -> colour and marker. Controls are hollow.
@@ -48,16 +48,10 @@ def overview(table: pd.DataFrame, name: str) -> Figure:
         ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
     ax.set_yticks(range(len(THINGS)), labels=list(THINGS))
     ax.set(ylim=(len(THINGS) - 0.5, -0.5), xlim=(0, 102), xlabel="right, % (dotted: chance)")
-    title = "\n".join(textwrap.wrap(f"What can be read from {name}", 60))
-    figure.suptitle(title, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-    handles = [
-        Line2D(
-            [], [], linestyle="", marker=marker, color=colour, markersize=5, label=series,
-            markerfacecolor="none" if series in _CONTROLS else colour,
-        )
-        for series, (colour, marker) in SERIES.items()
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, columnspacing=1.2, handletextpad=0.3)
+    headline(
+        figure, "\n".join(textwrap.wrap(f"What can be read from {name}", 50))
+    )  # names may be long and without spaces
+    key(figure, {name: (colour, marker, name not in _CONTROLS) for name, (colour, marker) in SERIES.items()}, columns=3)
     return figure
 
 

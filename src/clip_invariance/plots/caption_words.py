@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from clip_invariance.experiments import caption_words_training as training
 from clip_invariance.experiments.caption_words import CURATIONS, FROZEN, MEDIA, RECIPES, SHIFTED, TRAINED
-from clip_invariance.plots.style import PALETTE, WIDTH, faint
+from clip_invariance.plots.marks import NOT_RUN, bounded, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.worlds import scenes
-
-SMALL = 8.5
-NOT_RUN = "not run in this profile"
-
-
-def _headline(figure: Figure, text: str) -> None:
-    """The figure's claim, flush with its left edge whatever the axes' labels take."""
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _not_run(title: str) -> Figure:
-    """What stands in the place of a figure whose arms a profile leaves out."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2), layout="constrained")
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, NOT_RUN, ha="center", va="center", color=faint(), transform=ax.transAxes)
-    _headline(figure, title)
-    return figure
-
-
-def _dot(ax: Axes, row: pd.Series, y: float, colour: str, *, filled: bool = True) -> None:
-    """A mean with its interval, horizontally."""
-    ax.errorbar(row["value"], y, xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]], fmt="o",
-                color=colour, markersize=7, capsize=3, mfc=colour if filled else "none")  # fmt: skip
-
-
-def _level(ax: Axes, x: float, text: str) -> None:
-    """A vertical line at a level that needs a name, written above the axes."""
-    ax.axvline(x, color=faint(), linestyle=":", linewidth=1)
-    ax.annotate(text, (x, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
-                va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
-
-
-def _names(ax: Axes, labels: Sequence[str]) -> None:
-    """Row names from top to bottom."""
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_yticks(range(len(labels)), labels=list(labels))
-    ax.tick_params(axis="y", length=0)
-
-
-def _legend(ax: Axes, entries: Mapping[str, tuple[str, bool]], columns: int = 2, markers: str = "ooo") -> None:
-    """Filled and open marks with their names, under the axes."""
-    handles = [
-        Line2D(
-            [], [], linestyle="", marker="o", markersize=6, color=colour, mfc=colour if filled else "none", label=name
-        )
-        for (name, (colour, filled)), marker in zip(entries.items(), markers, strict=False)
-    ]
-    ax.figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _cell(table: pd.DataFrame, **keys: object) -> pd.Series | None:
@@ -127,7 +78,7 @@ def pictures(pixels: pd.DataFrame) -> Figure:
         ax.set(xticks=[], yticks=[])
         ax.set_title(name.strip(), loc="center", fontweight="normal", fontsize=8.5, pad=4)
         ax.spines[:].set_visible(False)
-    _headline(figure, "One thing as training shows it, and as it does not")
+    headline(figure, "One thing as training shows it, and as it does not")
     return figure
 
 
@@ -156,18 +107,19 @@ LINES, COLOURS = "line_held_out", "full_held_out"
 def medium_transfer(table: pd.DataFrame) -> Figure:
     """Accuracy on the held-out objects, drawn in lines and in full colour, one row per arm."""
     arms = [arm for arm in MEDIA if arm in set(table["arm"])]
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
         for test_set, colour, filled in ((COLOURS, faint(), False), (LINES, PALETTE["blue"], True)):
             row = _cell(table, arm=arm, group=test_set)
             if row is not None:
-                _dot(ax, row, y, colour, filled=filled)
-    _level(ax, CHANCE_AMONG_HELD_OUT, "chance")
-    _names(ax, [ARM_WORDS[arm] for arm in arms])
+                dot(ax, row, y, colour, filled=filled)
+    level(ax, CHANCE_AMONG_HELD_OUT, "chance")
+    row_names(ax, [ARM_WORDS[arm] for arm in arms])
     ax.set_xlim(0, 104)
-    ax.set_xlabel("zero-shot accuracy among the four held-out objects, %")
-    _legend(ax, {"as line drawings": (PALETTE["blue"], True), "in full colour": (faint(), False)})
-    _headline(figure, "Drawn things are known if captions named other drawn things")
+    ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
+    key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
+    headline(figure, "Drawn things are known if captions named other drawn things")
     return figure
 
 
@@ -206,12 +158,12 @@ def text_neighbours(table: pd.DataFrame) -> Figure:
         for metric, (_, colour, filled) in NEIGHBOURS.items():
             row = _cell(table, encoder=name, metric=metric)
             if row is not None:
-                _dot(ax, row, y, colour, filled=filled)
-    _names(ax, [ENCODERS[name] for name in names])
+                dot(ax, row, y, colour, filled=filled)
+    row_names(ax, [ENCODERS[name] for name in names])
     ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
     ax.set_xlabel("cosine with “a picture of X”")
-    _legend(ax, {label: (colour, filled) for label, colour, filled in NEIGHBOURS.values()})
-    _headline(figure, "A sketch of a thing is nearer than a picture of another thing")
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in NEIGHBOURS.values()})
+    headline(figure, "A sketch of a thing is nearer than a picture of another thing")
     return figure
 
 
@@ -239,7 +191,7 @@ CLOSENESS_TITLE = "Sharing captions brings pictures together, closeness does not
 def caption_closeness(table: pd.DataFrame) -> Figure:
     """Distance of two pictures against the share of equal captions, and against the closeness of two names."""
     if table.empty:
-        return _not_run(CLOSENESS_TITLE)
+        return not_run(CLOSENESS_TITLE)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharey=True, layout="constrained")
     shared = table[table["names"].isin(["shared", "other"])]
     never = table[table["names"] != "shared"]
@@ -254,17 +206,17 @@ def caption_closeness(table: pd.DataFrame) -> Figure:
             ends = np.array([own[x].min(), own[x].max()], dtype=float)
             slope, start = np.polyfit(own[x].astype(float), own["separation"].astype(float), 1)
             ax.plot(ends, start + slope * ends, color=colour)
-        ax.axhline(1, color=faint(), linestyle=":", linewidth=1)
+        floor(ax, 1)
         ax.set_ylabel("distance of two pictures,\nin distances between objects")
         ax.set_ylim(0, 1.08 * max(1.2, float(table["separation"].max())))
     axes[0].set_xlabel("share of captions with the same name")
-    axes[1].set_xlabel("cosine of the two captions in a published sentence encoder")
+    axes[1].set_xlabel("cosine of the two captions\nin a published sentence encoder")
     axes[0].set_title("two unlike names, shared to some degree", fontweight="normal")
     axes[1].set_title("two names, never shared: from unlike to synonym", fontweight="normal")
     axes[0].text(0.995, 1, "as far as another object", transform=axes[0].get_yaxis_transform(), ha="right",
                  va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
-    _legend(axes[1], {label: (colour, True) for label, colour, _ in TEXT_TOWERS.values()}, columns=1, markers="os")
-    _headline(figure, CLOSENESS_TITLE)
+    key(figure, {label: (colour, marker, True) for label, colour, marker in TEXT_TOWERS.values()})
+    headline(figure, CLOSENESS_TITLE)
     return figure
 
 
@@ -324,11 +276,11 @@ def curation(table: pd.DataFrame) -> Figure:
         ax.axhline(len(curated) - 0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.axvline(0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.set_xticks(range(len(sets)), labels=[SET_WORDS[name] for name in sets])
-    ax.set_yticks(range(len(arms)), labels=[CURATION_WORDS[arm] for arm in arms])
+    ax.set_yticks(range(len(arms)), labels=[textwrap.fill(CURATION_WORDS[arm], 16) for arm in arms])
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
-    _headline(figure, "Here the way of training changes more than the curation")
+    headline(figure, "Here the way of training changes more than the curation")
     return figure
 
 
@@ -363,19 +315,20 @@ CHANCE_AMONG_ALL = 100 / len(training.OBJECTS)
 def source_token(table: pd.DataFrame) -> Figure:
     """Accuracy with and without the token, one row per arm and source of the pictures."""
     if table.empty:
-        return _not_run(SOURCE_TITLE)
+        return not_run(SOURCE_TITLE)
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for y, (arm, group) in enumerate(SOURCES):
         for metric, (_, colour, filled) in PROMPTS.items():
             row = _cell(table, arm=arm, group=group, metric=metric)
             if row is not None:
-                _dot(ax, row, y + (0.12 if filled else -0.12), colour, filled=filled)
-    _level(ax, CHANCE_AMONG_ALL, "chance")
-    _names(ax, list(SOURCES.values()))
+                dot(ax, row, y + (0.12 if filled else -0.12), colour, filled=filled)
+    level(ax, CHANCE_AMONG_ALL, "chance")
+    row_names(ax, list(SOURCES.values()))
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among twelve objects, %")
-    _legend(ax, {label: (colour, filled) for label, colour, filled in PROMPTS.values()})
-    _headline(figure, SOURCE_TITLE)
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in PROMPTS.values()})
+    headline(figure, SOURCE_TITLE)
     return figure
 
 
@@ -421,21 +374,21 @@ def guess_within_group() -> float:
 def labels_and_captions(table: pd.DataFrame) -> Figure:
     """Probe accuracy for the object, one row per kind of training, one mark per depth."""
     if table.empty:
-        return _not_run(PROBES_TITLE)
-    rows = table[table["metric"] == "object"]
+        return not_run(PROBES_TITLE)
+    rows = bounded(table[table["metric"] == "object"])
     targets = [name for name in TARGETS if name in set(rows["arm"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(targets) + 1.5), layout="constrained")
     for y, target in enumerate(targets):
         for number, (depth, (_, colour, filled)) in enumerate(PROBE_DEPTHS.items()):
             row = _cell(rows, arm=target, group=depth)
             if row is not None:
-                _dot(ax, row, y + 0.2 * (number - 1), colour, filled=filled)
-    _level(ax, guess_within_group(), "group known,\nobject guessed")
-    _names(ax, [TARGETS[name] for name in targets])
+                dot(ax, row, y + 0.2 * (number - 1), colour, filled=filled)
+    level(ax, guess_within_group(), "group known,\nobject guessed")
+    row_names(ax, [TARGETS[name] for name in targets])
     ax.set_xlim(0, 104)
     ax.set_xlabel("accuracy of a linear probe for the object, %")
-    _legend(ax, {label: (colour, filled) for label, colour, filled in PROBE_DEPTHS.values()}, columns=3)
-    _headline(figure, PROBES_TITLE)
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in PROBE_DEPTHS.values()}, columns=3)
+    headline(figure, PROBES_TITLE)
     return figure
 
 

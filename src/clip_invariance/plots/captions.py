@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +16,23 @@ from matplotlib.patches import Patch, Rectangle
 
 from clip_invariance.experiments.caption_policies import EFFECTS, FACTORS, OMITTED, UNTRAINED, ZERO_SHOT
 from clip_invariance.experiments.caption_training import SIZE
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.marks import (
+    NOT_RUN,
+    band,
+    bounded,
+    dot,
+    end_labels,
+    errors,
+    headline,
+    key,
+    legend_below,
+    level,
+    not_run,
+    row_names,
+)
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.worlds import scenes
 
-SMALL = 8.5
-NOT_RUN = "not run in this profile"
 SKILL = "from chance (0) to perfect (100), %"
 #: What each way of asking is called and drawn in, from what language reaches to what labels reach.
 SOURCES = {
@@ -57,63 +69,9 @@ LINES = {
 }
 
 
-def _headline(figure: Figure, text: str) -> None:
-    """The figure's title, flush with its left edge whatever the axes' labels take."""
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _not_run(title: str) -> Figure:
-    """What stands in the place of a figure whose arms a profile leaves out."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 1.2), layout="constrained")
-    ax.set_axis_off()
-    ax.text(0.5, 0.5, NOT_RUN, ha="center", va="center", color=faint(), transform=ax.transAxes)
-    _headline(figure, title)
-    return figure
-
-
 def _means(table: pd.DataFrame, row: str, column: str) -> dict[tuple[str, str], float]:
     """Means by two columns of names."""
     return {(str(a), str(b)): float(v) for a, b, v in zip(table[row], table[column], table["value"], strict=True)}
-
-
-def _errors(rows: pd.DataFrame) -> np.ndarray:
-    """Lengths of error bars below and above, (2, n)."""
-    return np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]])
-
-
-def _dot(ax: Axes, row: Any, y: float, colour: str, marker: str = "o", *, filled: bool = True) -> None:
-    """A mean with its interval, horizontally."""
-    ax.errorbar(row["value"], y, xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]], fmt=marker,
-                color=colour, markersize=6.5, capsize=2.5, mfc=colour if filled else "none")  # fmt: skip
-
-
-def _line(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: str = "o", style: str = "-") -> None:
-    """A line through the means, with its interval as a band."""
-    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
-    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-
-
-def _rows(ax: Axes, labels: Sequence[str]) -> None:
-    """Row names from top to bottom."""
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_yticks(range(len(labels)), labels=list(labels))
-    ax.tick_params(axis="y", length=0)
-
-
-def _level(ax: Axes, x: float, text: str) -> None:
-    """A vertical line at a level that needs a name, written above the axes."""
-    ax.axvline(x, color=faint(), linestyle=":", linewidth=1)
-    ax.annotate(text, (x, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
-                va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
-
-
-def _legend(figure: Figure, entries: Mapping[str, tuple[str, str, bool]], columns: int = 2) -> None:
-    """Names of colours and marks (colour, marker, filled), under the axes."""
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, mfc=colour if filled else "none", label=name)
-        for name, (colour, marker, filled) in entries.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 # ---------------------------------------------------------------- the world
@@ -154,9 +112,9 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     controls = list(table.loc[table["depth"] == "controls", "row"].drop_duplicates())
     high, low = len(policies) + 1.0, len(controls) + 2.0
     figure, axes = plt.subplots(
-        4, 2, figsize=(WIDTH, 0.2 * (3 * high + low) + 1.6), gridspec_kw={"height_ratios": [high, high, high, low]}
+        4, 2, figsize=(WIDTH, 0.2 * (3 * high + low) + 1.8), gridspec_kw={"height_ratios": [high, high, high, low]}
     )
-    figure.subplots_adjust(left=0.245, right=0.99, top=1 - 1.12 / figure.get_figheight(), bottom=0.01, wspace=0.06,
+    figure.subplots_adjust(left=0.245, right=0.99, top=1 - 1.3 / figure.get_figheight(), bottom=0.01, wspace=0.06,
                            hspace=0.25)  # fmt: skip
     for ax, depth in zip(axes.flat, SOURCES, strict=False):
         title = SOURCES[depth][0].replace("inside the span of the captions", "in the span")
@@ -165,8 +123,8 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     for ax in axes[:3, 1]:
         ax.set_yticklabels([])
     for ax in axes[0]:
-        ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=14)
-        ax.set_xticks(range(len(FACTORS)), labels=list(FACTORS), rotation=40, ha="left", rotation_mode="anchor")
+        ax.tick_params(axis="x", labeltop=True, labelbottom=False, pad=15)
+        ax.set_xticks(range(len(FACTORS)), labels=list(FACTORS), rotation=90)
     axes[0, 0].annotate("captions\nmention", (0, 1), (-6, 4), xycoords="axes fraction", textcoords="offset points",
                         ha="right", va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
     for ax in (axes[2, 1], axes[3, 1]):
@@ -179,7 +137,7 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     axes[2, 1].legend(handles=key, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.3, handleheight=1.1)
     axes[2, 1].annotate("numbers: accuracy, %", (0.05, 0.1), xycoords="axes fraction", fontsize=SMALL,
                         va="bottom")  # fmt: skip
-    _headline(figure, "Language reaches what captions said, a probe reaches more")
+    headline(figure, "Language reaches what captions said, a probe reaches more")
     return figure
 
 
@@ -195,7 +153,7 @@ def _matrix(ax: Axes, rows: pd.DataFrame, names: Sequence[str], title: str) -> N
             else:
                 value, skill, mentioned = cells[name, factor]
             ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(skill), edgecolor="none"))
-            ax.text(x, y + 0.03, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            ax.text(x, y + 0.03, f"{value:.0f}", ha="center", va="center", fontsize=SMALL)
             if mentioned:
                 ax.add_patch(Rectangle((x - 0.44, y - 0.44), 0.88, 0.88, facecolor="none",
                                        edgecolor=PALETTE["orange"], linewidth=1.6, zorder=3))  # fmt: skip
@@ -234,17 +192,15 @@ LEVELS: dict[str, tuple[str, Literal["--", ":"]]] = {UNTRAINED: ("encoder", "--"
 
 def dose_response(table: pd.DataFrame) -> Figure:
     """Skill against mention rate: the mean over five factors, and each of them."""
-    figure, axes = plt.subplot_mosaic(
-        [["mean"] * 3, list(OMITTED[:3]), [*OMITTED[3:], "key"]],
-        figsize=(WIDTH, 6.4),
-        layout="constrained",
-        height_ratios=[2.1, 1, 1],
-    )
+    table = bounded(table, low=-np.inf)
+    figure = plt.figure(figsize=(WIDTH, 6.4), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1]))
+    axes = {"mean": above.subplots()} | below.subplot_mosaic([list(OMITTED[:3]), [*OMITTED[3:], "key"]])
     for name in ("mean", *OMITTED):
         rows = table[table["factor"] == name]
         shown = ("backbone", "embedding", "span", ZERO_SHOT) if name == "mean" else ("embedding", ZERO_SHOT)
         _dose_panel(axes[name], rows, shown, large=name == "mean")
-        title = "mean of five factors, probes and zero-shot: 0 is chance, 100 perfect" if name == "mean" else name
+        title = "mean of five factors, from chance (0) to perfect (100)" if name == "mean" else name
         axes[name].set_title(title, fontweight="normal")
     axes["key"].set_axis_off()
     levels = [
@@ -254,7 +210,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     for name in OMITTED:
         axes[name].set_yticks([0, 50, 100])
     axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
-    _headline(figure, "Language needs mentions; a probe mostly does not")
+    headline(figure, "Language needs mentions; a probe mostly does not")
     return figure
 
 
@@ -264,7 +220,7 @@ def _dose_panel(ax: Axes, rows: pd.DataFrame, shown: Sequence[str], *, large: bo
     for source in shown:
         line = rows[rows["source"] == source].sort_values("rate")
         label, colour = SOURCES[source]
-        _line(ax, range(len(line)), line, colour)
+        band(ax, range(len(line)), line, colour)
         name = label if source == ZERO_SHOT else f"probe, {source}"
         ends[name] = (float(line["value"].iloc[-1]), colour)
     for source, (_, style) in LEVELS.items():
@@ -277,7 +233,8 @@ def _dose_panel(ax: Axes, rows: pd.DataFrame, shown: Sequence[str], *, large: bo
         labels = [label if i % 2 == 0 or i == len(labels) - 1 else "" for i, label in enumerate(labels)]
     ax.set_xticks(range(len(rates)), labels=labels)
     if large:
-        end_labels(ax, len(rates) - 1, ends, gap=0.075)
+        ax.set_xlim(-0.15, len(rates) - 0.8)
+        end_labels(ax, len(rates) - 0.8, ends, gap=0.075)
 
 
 def describe_dose_response(table: pd.DataFrame) -> str:
@@ -298,20 +255,21 @@ def describe_dose_response(table: pd.DataFrame) -> str:
 
 def controls(table: pd.DataFrame) -> Figure:
     """Skill on the object and on the five other factors under the controls."""
+    table = bounded(table, low=-np.inf)
     arms = list(table["arm"].drop_duplicates())
     figure, ax = plt.subplots(figsize=(WIDTH, 0.44 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
         rows = table[table["arm"] == arm].set_index("source")
         for offset, (line, (_, colour, marker)) in zip((-0.24, -0.08, 0.08, 0.24), LINES.items(), strict=True):
-            _dot(ax, rows.loc[line], y + offset, colour, marker, filled=line != "others, zero-shot")
-    _rows(ax, [NAMES[arm] for arm in arms])
-    _level(ax, 0, "chance")
+            dot(ax, rows.loc[line], y + offset, colour, marker, filled=line != "others, zero-shot")
+    row_names(ax, [NAMES[arm] for arm in arms])
+    level(ax, 0, "chance")
     ax.set_xlim(-6, 104)
     ax.set_xlabel(SKILL)
     ax.set_ylabel("captions name")
-    _legend(figure, {label: (colour, marker, key != "others, zero-shot")
-                     for key, (label, colour, marker) in LINES.items()})  # fmt: skip
-    _headline(figure, "It is neither the captions' length nor equal captions in a batch")
+    key(figure, {label: (colour, marker, line != "others, zero-shot")
+                     for line, (label, colour, marker) in LINES.items()})  # fmt: skip
+    headline(figure, "It is neither the captions' length nor equal captions in a batch")
     return figure
 
 
@@ -341,6 +299,7 @@ PAIRS = {
 
 def time_course(table: pd.DataFrame) -> Figure:
     """Over training: cosine of pairs by what they share, and what can be read."""
+    table = bounded(table, low=-np.inf)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     steps = sorted(table["step"].unique())
     for ax, panel in zip(axes, ("cosine", "skill"), strict=True):
@@ -352,14 +311,14 @@ def time_course(table: pd.DataFrame) -> Figure:
             style, marker = (
                 ("--", "o") if line == "others, zero-shot" else ("-", "o" if panel == "cosine" else LINES[line][2])
             )
-            _line(ax, range(len(one)), one, colour, marker, style)
+            band(ax, range(len(one)), one, colour, style, marker)
             ends[label.replace("probe on the ", "probe,\n").replace("probe in the ", "probe,\n")] = (
                 float(one["value"].iloc[-1]),
                 colour,
             )
-        low, high = ax.get_ylim()
-        ax.set_ylim(low, high) if panel == "cosine" else ax.set_ylim(-8, 106)
-        end_labels(ax, len(steps) - 1, ends, gap=0.075 if panel == "cosine" else 0.12)
+        ax.set_xlim(-0.25, len(steps) - 0.75)
+        ax.set_ylim(*((-0.5, 1.05) if panel == "cosine" else (-8, 106)))
+        end_labels(ax, len(steps) - 0.75, ends, gap=0.075 if panel == "cosine" else 0.13)
     axes[0].axhline(0, color=faint(), linewidth=0.8)
     axes[1].axhline(0, color=faint(), linewidth=0.8)
     axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
@@ -367,7 +326,7 @@ def time_course(table: pd.DataFrame) -> Figure:
     axes[1].set_title(f"what can be read, {SKILL}", fontweight="normal")
     axes[1].set_xticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
     axes[1].set_xlabel("training steps; captions name the object")
-    _headline(figure, "A shared caption pulls pictures together")
+    headline(figure, "A shared caption pulls pictures together")
     return figure
 
 
@@ -392,6 +351,7 @@ STAGES = {UNTRAINED: "untrained", "trained": "trained", "three times longer": "t
 
 def same_point(table: pd.DataFrame) -> Figure:
     """Share of the variance that is left among pictures of one object."""
+    table = bounded(table, high=np.inf)
     stages = [stage for stage in STAGES if stage in set(table["stage"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(stages) + 1.3), layout="constrained")
     shown = {
@@ -401,14 +361,14 @@ def same_point(table: pd.DataFrame) -> Figure:
     for y, stage in enumerate(stages):
         for depth, (_, colour, offset) in shown.items():
             row = table[(table["stage"] == stage) & (table["depth"] == depth)].iloc[0]
-            _dot(ax, row, y + offset, PALETTE[colour])
-    _rows(ax, [STAGES[stage] for stage in stages])
-    _level(ax, 0, "the same point")
-    _level(ax, 100, "captions do\nnot matter")
+            dot(ax, row, y + offset, PALETTE[colour])
+    row_names(ax, [STAGES[stage] for stage in stages])
+    level(ax, 0, "the same point")
+    level(ax, 100, "captions do\nnot matter")
     ax.set_xlim(-4, 108)
     ax.set_xlabel("variance left among pictures of one object, %")
-    _legend(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
-    _headline(figure, "Pictures with one caption come close to one point")
+    key(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
+    headline(figure, "Pictures with one caption come close to one point")
     return figure
 
 
@@ -434,20 +394,21 @@ MOVERS = {
 
 def moved_by_factor(table: pd.DataFrame) -> Figure:
     """How far changing one factor moves a picture, whole embedding and inside the span."""
+    table = bounded(table, high=np.inf)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), sharey=True, layout="constrained")
     for ax, (depth, title) in zip(axes, {"embedding": "whole embedding", "span": "in the span"}.items(), strict=True):
         for y, factor in enumerate(FACTORS):
             for offset, (arm, (_, colour, filled)) in zip((-0.22, 0.0, 0.22), MOVERS.items(), strict=True):
                 rows = table[(table["arm"] == arm) & (table["depth"] == depth) & (table["factor"] == factor)]
-                _dot(ax, rows.iloc[0], y + offset, colour(), filled=filled)
+                dot(ax, rows.iloc[0], y + offset, colour(), filled=filled)
         ax.set_title(title, fontweight="normal", pad=14)
-        _level(ax, 100, "unrelated")
+        level(ax, 100, "unrelated")
         ax.set_xlim(0, max(112, 1.05 * table["high"].max()))
         ax.set_xlabel("distance moved, %")
-    _rows(axes[0], FACTORS)
+    row_names(axes[0], FACTORS)
     axes[0].set_ylabel("the factor that changes")
-    _legend(figure, {label: (colour(), "o", filled) for label, colour, filled in MOVERS.values()}, columns=1)
-    _headline(figure, "Captions decide which changes move a picture")
+    key(figure, {label: (colour(), "o", filled) for label, colour, filled in MOVERS.values()}, columns=1)
+    headline(figure, "Captions decide which changes move a picture")
     return figure
 
 
@@ -478,22 +439,23 @@ HEADS = {
 
 def heads_by_place(table: pd.DataFrame) -> Figure:
     """Accuracy of classifiers trained at one place: there (open) and elsewhere (filled)."""
+    table = bounded(table)
     names = [name for name in HEADS if name in set(table["on"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.38 * len(names) + 1.4), layout="constrained")
     for y, name in enumerate(names):
         pair = table[table["on"] == name].set_index("where")
         colour = faint() if name in ("raw pixels", UNTRAINED) else PALETTE["orange" if name == "object" else "blue"]
         ax.plot(pair["value"], [y, y], color=colour, linewidth=1)
-        _dot(ax, pair.loc["here"], y, colour, filled=False)
-        _dot(ax, pair.loc["elsewhere"], y, colour)
-    _rows(ax, [HEADS[name] for name in names])
-    _level(ax, 100 / len(scenes.FACTORS["object"]), "chance")
+        dot(ax, pair.loc["here"], y, colour, filled=False)
+        dot(ax, pair.loc["elsewhere"], y, colour)
+    row_names(ax, [HEADS[name] for name in names])
+    level(ax, 100 / len(scenes.FACTORS["object"]), "chance")
     ax.set_xlim(0, 100)
     ax.set_xlabel("accuracy for the object, %")
-    _legend(
+    key(
         figure, {"where the classifier was trained": (faint(), "o", False), "at the other places": (faint(), "o", True)}
     )
-    _headline(figure, "What is learned at one place holds at the others")
+    headline(figure, "What is learned at one place holds at the others")
     return figure
 
 
@@ -511,9 +473,10 @@ def describe_heads_by_place(table: pd.DataFrame) -> str:
 
 def scale(table: pd.DataFrame) -> Figure:
     """Skill on place, on all five omitted factors and on the object, by scale."""
+    table = bounded(table, low=-np.inf)
     arms = list(table["arm"].drop_duplicates())
     if len(arms) < 3:
-        return _not_run("Width keeps what captions leave out, longer training less of it")
+        return not_run("Width keeps what captions leave out, longer training less of it")
     labels = [
         "the usual" if arm == "object" else "captions name everything" if arm == "everything" else NAMES[arm]
         for arm in arms
@@ -526,14 +489,14 @@ def scale(table: pd.DataFrame) -> Figure:
     }
     for y, arm in enumerate(arms):
         for offset, (line, (_, colour, marker)) in zip((-0.2, 0.0, 0.2), lines.items(), strict=True):
-            _dot(ax, table[(table["arm"] == arm) & (table["line"] == line)].iloc[0], y + offset, colour, marker)
+            dot(ax, table[(table["arm"] == arm) & (table["line"] == line)].iloc[0], y + offset, colour, marker)
     ax.axhline(len(arms) - 1.5, color=faint(), linewidth=0.8)
-    _rows(ax, labels)
-    _level(ax, 0, "chance")
+    row_names(ax, labels)
+    level(ax, 0, "chance")
     ax.set_xlim(-6, 104)
     ax.set_xlabel(SKILL)
-    _legend(figure, {label: (colour, marker, True) for label, colour, marker in lines.values()}, columns=1)
-    _headline(figure, "Width keeps what captions leave out, longer training less of it")
+    key(figure, {label: (colour, marker, True) for label, colour, marker in lines.values()}, columns=1)
+    headline(figure, "Width keeps what captions leave out, longer training less of it")
     return figure
 
 
@@ -571,10 +534,12 @@ def factorial(table: pd.DataFrame) -> Figure:
     """The eight cells of the factorial for three responses, and the share of their variance that each effect explains."""
     title = "Captions decide how far the background counts"
     if not len(table):
-        return _not_run(title)
-    figure, axes = plt.subplot_mosaic(
-        [list(RESPONSES), ["shares"] * 3], figsize=(WIDTH, 5.6), layout="constrained", height_ratios=[1.25, 1]
-    )
+        return not_run(title)
+    distances = table["effect"].eq("") & table["response"].eq("moved")  # in percent, but of what is not an upper limit
+    table = pd.concat([bounded(table[distances], high=np.inf), bounded(table[~distances])])
+    figure = plt.figure(figsize=(WIDTH, 5.9), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.1]))
+    axes = above.subplot_mosaic([list(RESPONSES)]) | {"shares": below.subplots()}
     cells = table[table["effect"] == ""]
     policies = ["object", "object and background"]
     for response, label in RESPONSES.items():
@@ -582,19 +547,19 @@ def factorial(table: pd.DataFrame) -> Figure:
         for (tower, augmented), (_, colour, style) in CELLS.items():
             rows = cells[(cells["response"] == response) & (cells["tower"] == tower)]
             rows = rows[rows["augmented"].astype(bool) == augmented].set_index("captions").loc[policies]
-            ax.errorbar([0, 1], rows["value"], yerr=_errors(rows), color=PALETTE[colour], linestyle=style, marker="o",
+            ax.errorbar([0, 1], rows["value"], yerr=errors(rows), color=PALETTE[colour], linestyle=style, marker="o",
                         markersize=4, capsize=2)  # fmt: skip
-        ax.set_xticks([0, 1], labels=["object", "and back-\nground"])
+        ax.set_xticks([0, 1], labels=["object", "+ back-\nground"])
         ax.set_xlim(-0.25, 1.25)
-        ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+        ax.set_ylim(0, None if response == "moved" else 104)
         ax.set_title(label, fontweight="normal", fontsize=SMALL)
     axes["moved"].set_xlabel("captions name", loc="left")
     shares = table[table["effect"] != ""]
     for y, response in enumerate(RESPONSES):
         rows = shares[shares["response"] == response].set_index("effect")
         for offset, (effect, colour) in zip((-0.27, -0.09, 0.09, 0.27), SHARE_COLOURS.items(), strict=True):
-            _dot(axes["shares"], rows.loc[effect], y + offset, PALETTE[colour])
-    _rows(axes["shares"], [label.removesuffix(", %") for label in RESPONSES.values()])
+            dot(axes["shares"], rows.loc[effect], y + offset, PALETTE[colour])
+    row_names(axes["shares"], [label.removesuffix(", %") for label in RESPONSES.values()])
     axes["shares"].set_xlim(-4, 104)
     axes["shares"].set_xlabel("share of the variance between the eight cells, %")
     lines = [
@@ -605,8 +570,8 @@ def factorial(table: pd.DataFrame) -> Figure:
         Line2D([], [], linestyle="", marker="o", color=PALETTE[colour], label=effect)
         for effect, colour in SHARE_COLOURS.items()
     ]
-    figure.legend(handles=[*lines, *dots], loc="outside lower center", ncols=2)
-    _headline(figure, title)
+    legend_below(below, [*lines, *dots])
+    headline(figure, title)
     return figure
 
 

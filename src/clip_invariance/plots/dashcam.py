@@ -10,11 +10,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from clip_invariance.experiments.dashcam import CHANCE
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.marks import (
+    band,
+    bounded,
+    dots,
+    end_labels,
+    errors,
+    floor,
+    headline,
+    key,
+    level,
+    log_ticks,
+    picture,
+    row_levels,
+    share_ticks,
+)
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.worlds.traffic_lights import COUNTS, REPORTED_ACCURACY
 
 SERIES_COLOURS = {
@@ -23,50 +36,9 @@ SERIES_COLOURS = {
     "probe, backbone": PALETTE["sky"],
     "trained on labels": PALETTE["green"],
 }
+#: How the ends of an axis of mention rates are called.
+OFTEN = {0.0: "never", 1.0: "always"}
 NEVER, ALWAYS = "captions never mention it", "captions always mention it"
-
-
-def _headline(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _band(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, style: str = "-", marker: str = "o") -> None:
-    """A line through the means, with its interval as a band."""
-    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
-    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-
-
-def _dots(
-    ax: Axes, table: pd.DataFrame, row: str, series: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> None:
-    """One line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
-    order = list(dict.fromkeys(table[row]))
-    for number, (name, colour) in enumerate(series.items()):
-        rows = table[table["series"] == name].set_index(row).reindex(order)
-        y = np.arange(len(order)) + 0.13 * (number - (len(series) - 1) / 2)
-        error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colour, markersize=5, capsize=2, linewidth=1.2)
-    for y in np.arange(1, len(order)) - 0.5:
-        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
-    ax.set_yticks(range(len(order)), labels=[(names or {}).get(name, name) for name in order])
-    ax.set_ylim(len(order) - 0.5, -0.5)
-
-
-def _key(figure: Figure, series: Mapping[str, str], columns: int = 2) -> None:
-    """Names of the dots below the axes."""
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name)
-        for name, colour in series.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
-
-
-def _picture(lines: pd.DataFrame) -> NDArray[np.uint8]:
-    """The pixels of one picture, from rows of hexadecimal text."""
-    ordered = lines.sort_values("row")["pixels"]
-    return np.array([np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in ordered]).reshape(
-        len(ordered), -1, 3
-    )
 
 
 def _percent(value: float) -> str:
@@ -87,12 +59,12 @@ def scenes(table: pd.DataFrame) -> Figure:
         for column, which in enumerate(dict.fromkeys(pictures["name"])):
             ax = axes[row, column]
             ax.set_axis_off()
-            ax.imshow(_picture(pictures[pictures["name"] == which]), interpolation="nearest")
+            ax.imshow(picture(pictures[pictures["name"] == which]), interpolation="nearest")
             if name != "at random":
-                ax.set_title(which, fontweight="normal", fontsize=8.5, pad=3, loc="center")
+                ax.set_title(which, fontweight="normal", fontsize=SMALL, pad=3, loc="center")
         if name == "at random":
-            axes[row, 0].set_title(name, fontweight="normal", fontsize=8.5, pad=3)
-    _headline(figure, "One scene, one thing changed at a time; below, others")
+            axes[row, 0].set_title(name, fontweight="normal", fontsize=SMALL, pad=3)
+    headline(figure, "One scene, one thing changed at a time; below, others")
     return figure
 
 
@@ -109,13 +81,13 @@ def describe_scenes(table: pd.DataFrame) -> str:
 def pair(table: pd.DataFrame) -> Figure:
     """A matched pair, and below each picture what two encoders make of it."""
     figure, axes = plt.subplots(
-        3, 2, figsize=(WIDTH, 6.6), gridspec_kw={"height_ratios": [1.5, 1, 1], "hspace": 0.12, "wspace": 0.06}
+        3, 2, figsize=(WIDTH, 7.2), gridspec_kw={"height_ratios": [1.05, 1, 1], "hspace": 0.08, "wspace": 0.06}
     )
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.01)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.95, bottom=0.01)
     titles = {0.0: "Captions never mentioned lights", 1.0: "Captions always mentioned lights"}
     for column, light in enumerate(("red", "green")):
         here = table[table["light"] == light]
-        axes[0, column].imshow(_picture(here[here["pixels"].notna()]), interpolation="nearest")
+        axes[0, column].imshow(picture(here[here["pixels"].notna()]), interpolation="nearest")
         axes[0, column].set_axis_off()
         for row, mention in enumerate(titles, start=1):
             ax = axes[row, column]
@@ -125,7 +97,7 @@ def pair(table: pd.DataFrame) -> Figure:
                 ax.text(0, 1, titles[mention], fontweight="bold", fontsize=9, va="top")
             rows = here[here["mention"] == mention]
             _answers(ax, rows)
-    _headline(figure, "The same scene with a red and with a green light")
+    headline(figure, "The same scene with a red and with a green light")
     return figure
 
 
@@ -133,15 +105,16 @@ def _answers(ax: Axes, rows: pd.DataFrame) -> None:
     """Nearest captions, then what the car would do."""
     captions = rows[rows["kind"] == "caption"].sort_values("rank")
     lines = [
-        "\n".join(textwrap.wrap(f"{value:.2f} {text}", 40, subsequent_indent="      "))
+        "\n".join(textwrap.wrap(f"{value:.2f} {text}", 30, subsequent_indent="     "))
         for text, value in zip(captions["text"], captions["value"], strict=True)
     ]
-    ax.text(0, 0.86, "\n".join(lines), fontsize=7.6, va="top", linespacing=1.25)
+    ax.text(0, 0.88, "\n".join(lines), fontsize=SMALL, va="top", linespacing=1.2)
     decisions = rows[rows["kind"] == "decision"].sort_values("rank")
     for number, (by, excess) in enumerate(zip(decisions["text"], decisions["value"], strict=True)):
         verdict, colour = ("STOP", PALETTE["red"]) if excess > 0 else ("GO", PALETTE["green"])
-        ax.text(0.5 * number, 0.02, f"by {by}: ", fontsize=8.5, va="bottom")
-        ax.text(0.5 * number + 0.24, 0.02, verdict, fontsize=9.5, va="bottom", fontweight="bold", color=colour)
+        y = 0.14 - 0.1 * number
+        ax.text(0, y, f"by {by}:", fontsize=SMALL, va="baseline")
+        ax.text(0.33, y, verdict, fontsize=9.5, va="baseline", fontweight="bold", color=colour)
 
 
 def describe_pair(table: pd.DataFrame) -> str:
@@ -163,44 +136,36 @@ def describe_pair(table: pd.DataFrame) -> str:
 # ---------------------------------------------------------------- mention rate
 
 
-def _rate_axis(ax: Axes, rates: Sequence[float]) -> dict[float, int]:
-    """Mention rates at equal distances, from never to always."""
-    place = {rate: position for position, rate in enumerate(rates)}
-    names = {0.0: "never", 1.0: "always"}
-    ax.set_xticks(range(len(rates)), labels=[names.get(rate, f"{100 * rate:g} %") for rate in rates])
-    return place
-
-
 def _by_rate(axes: Mapping[str, Axes], table: pd.DataFrame, panel: str, series: str) -> None:
     """One panel of lines against the mention rate, with levels to compare them with."""
     rates = sorted(table["mention"].dropna().unique())
     for name, ax in axes.items():
-        rows, place, ends = table[table[panel] == name], _rate_axis(ax, rates), {}
+        rows, place, ends = table[table[panel] == name], share_ticks(ax, rates, OFTEN), {}
         for which in dict.fromkeys(rows[series]):
             line = rows[rows[series] == which].sort_values("mention")
             colour = SERIES_COLOURS.get(which, faint())
             if line["mention"].notna().any():
-                _band(ax, line["mention"].map(place).to_list(), line, colour, "--" if "backbone" in which else "-")
+                band(ax, line["mention"].map(place).to_list(), line, colour, "--" if "backbone" in which else "-")
             else:
-                level = line.iloc[0]
-                ax.axhline(level["value"], color=colour, linestyle=":" if which == "chance" else "--", linewidth=1.1)
-                if pd.notna(level["low"]):
-                    ax.axhspan(level["low"], level["high"], color=colour, alpha=0.12, linewidth=0)
+                steady = line.iloc[0]
+                ax.axhline(steady["value"], color=colour, linestyle=":" if which == "chance" else "--", linewidth=1.1)
+                if pd.notna(steady["low"]):
+                    ax.axhspan(steady["low"], steady["high"], color=colour, alpha=0.12, linewidth=0)
             ends[which] = (float(line["value"].iloc[-1]), colour)
         ax.set_title(name, fontweight="normal")
-        ax.set_xlim(-0.2, len(rates) - 0.8)
         end_labels(ax, len(rates) - 0.8, ends, gap=0.105)
 
 
 def mention(table: pd.DataFrame) -> Figure:
     """Accuracy against mention rate: words, probes, and the lines to compare them with."""
+    table = bounded(table)
     panels = list(dict.fromkeys(table["panel"]))
     figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 7.4), sharex=True, sharey=True, layout="constrained")
     for ax in axes:
         ax.set(ylim=(min(40.0, float(table["low"].min())) - 2, 102), ylabel="right, %")
     _by_rate(dict(zip(panels, axes, strict=True)), table, "panel", "series")
     axes[-1].set_xlabel("captions that mention it")
-    _headline(figure, "What can be read, by how often captions mention it")
+    headline(figure, "What can be read, by how often captions mention it")
     return figure
 
 
@@ -217,16 +182,17 @@ def describe_mention(table: pd.DataFrame) -> str:
 
 def decision(table: pd.DataFrame) -> Figure:
     """False-go rate against mention rate for both sizes of the light."""
+    table = bounded(table)
     sizes = list(dict.fromkeys(table["light_size"]))
     figure, axes = plt.subplots(len(sizes), 1, figsize=(WIDTH, 5.4), sharex=True, sharey=True, layout="constrained")
     for ax in axes:
         ax.set(ylim=(-4, 104), ylabel="red lights run, %")
     _by_rate(dict(zip(sizes, axes, strict=True)), table.rename(columns={"reader": "series"}), "light_size", "series")
     for ax, size in zip(axes, sizes, strict=True):
-        ax.axhline(99, color=faint(), linestyle=":", linewidth=1)
+        floor(ax, 99)
         ax.set_title(f"{size} light", fontweight="normal")
     axes[-1].set_xlabel("captions that mention the light")
-    _headline(figure, "Red lights run by a car that brakes for one green light in a hundred")
+    headline(figure, "Red lights run by a car that brakes for one green light in a hundred")
     return figure
 
 
@@ -260,13 +226,13 @@ def matched_pairs(table: pd.DataFrame) -> Figure:
     labels = {"d_prime": "d′ along the best direction", "distance": "distance, % of that between car colours"}
     rows = table.rename(columns={"captions": "series"})
     for ax, (metric, label) in zip(axes, labels.items(), strict=True):
-        _dots(ax, rows[rows["metric"] == metric], "change", CAPTIONS)
+        dots(ax, rows[rows["metric"] == metric], "change", CAPTIONS)
         ax.set_xlabel(label)
-    axes[0].axvline(1, color=faint(), linestyle=":", linewidth=1)
+    level(axes[0], 1)
     axes[0].axvline(0, color=faint(), linewidth=0.6)
     axes[1].set_xlim(left=0)
-    _headline(figure, "How far the embedding moves when one thing changes")
-    _key(figure, {f"mentioned {name}" if name != "untrained" else name: c for name, c in CAPTIONS.items()})
+    headline(figure, "How far the embedding moves when one thing changes")
+    key(figure, {f"mentioned {name}" if name != "untrained" else name: c for name, c in CAPTIONS.items()})
     return figure
 
 
@@ -306,19 +272,19 @@ FACTOR_NAMES = {
 
 def unmentioned(table: pd.DataFrame) -> Figure:
     """Probe accuracies of every factor, those that captions leave out first."""
+    table = bounded(table)
     ordered = table.sort_values("mentioned", kind="stable")
     figure, ax = plt.subplots(figsize=(WIDTH, 6.6), layout="constrained")
-    _dots(ax, ordered[ordered["series"] != "chance"], "factor", LEFT, FACTOR_NAMES)
+    dots(ax, ordered[ordered["series"] != "chance"], "factor", LEFT, FACTOR_NAMES)
     factors = list(dict.fromkeys(ordered["factor"]))
-    for y, factor in enumerate(factors):
-        ax.plot([CHANCE[factor]] * 2, [y - 0.45, y + 0.45], color=faint(), linestyle=":", linewidth=1.2)
+    row_levels(ax, [CHANCE[factor] for factor in factors])
     border = len(set(table.loc[~table["mentioned"], "factor"])) - 0.5
     ax.axhline(border, color=faint(), linewidth=1.4)
-    ax.annotate("mentioned in every caption", (ax.get_xlim()[0], border), (3, -3), textcoords="offset points",
-                va="top", color=faint(), fontsize=8.5)  # fmt: skip
+    ax.annotate("mentioned in every caption", (0.5, border), (0, -3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="center", va="top", color=faint(), fontsize=SMALL)  # fmt: skip
     ax.set_xlabel("probe right, % (dotted: chance)")
-    _headline(figure, "What a probe reads where captions name the car alone")
-    _key(figure, LEFT, columns=3)
+    headline(figure, "What a probe reads where captions name the car alone")
+    key(figure, LEFT, columns=3)
     return figure
 
 
@@ -357,6 +323,7 @@ def _label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
 
 def labels_needed(table: pd.DataFrame) -> Figure:
     """Accuracy for the small light against the number of labels; neighbours as crosses, words as diamonds."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     curves = table[table["metric"].isin(["few_shot", "probe"])]
     place = _label_axis(ax, sorted(curves["labels"].unique()))
@@ -366,17 +333,17 @@ def labels_needed(table: pd.DataFrame) -> Figure:
         if not len(curve):
             continue
         x = curve["labels"].map(place)
-        _band(ax, x.sort_values().to_list(), curve.loc[x.sort_values().index], colour)
+        band(ax, x.sort_values().to_list(), curve.loc[x.sort_values().index], colour)
         neighbours, words = (rows[rows["metric"] == metric] for metric in ("knn", "zero_shot"))
         ax.plot([place[0] + 0.18] * len(neighbours), neighbours["value"], "x", color=colour, markersize=6)
         if name in (NEVER, ALWAYS):
             ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
-    ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+    floor(ax, 50)
     ticks = [-0.5, *range(len(place))]
     ax.set_xticks(ticks, labels=["words", *[text.get_text() for text in ax.get_xticklabels()]])
     ax.set(ylabel="right, %", ylim=(42, 102), xlim=(-0.75, len(place) - 0.6))
-    _headline(figure, "The small light, by how many labels a probe is given")
-    _key(figure, {name: colour for name, colour in ENCODERS.items() if name in set(table["encoder"])})
+    headline(figure, "The small light, by how many labels a probe is given")
+    key(figure, {name: colour for name, colour in ENCODERS.items() if name in set(table["encoder"])})
     return figure
 
 
@@ -407,30 +374,26 @@ THINGS = {
 
 def size_and_mention(table: pd.DataFrame) -> Figure:
     """What a probe reads against how much of the picture a thing takes; open marks are never mentioned."""
+    table = bounded(table, low=-np.inf)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     for thing, colour in THINGS.items():
         rows = table[table["thing"] == thing].sort_values("mention")
         ax.plot(rows["area"], rows["value"], color=colour, linewidth=1, alpha=0.6)
         for _, row in rows.iterrows():
-            ends = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
             fill = colour if row["mention"] == 1 else "none"
-            ax.errorbar(row["area"], row["value"], yerr=ends, fmt="o", color=colour, mfc=fill, capsize=2, markersize=6,
-                        linewidth=1.2)  # fmt: skip
-        top = rows.iloc[-1]
-        ax.annotate(thing, (top["area"], top["value"]), (0, 9), textcoords="offset points", color=colour, ha="center",
-                    annotation_clip=False)  # fmt: skip
+            ax.errorbar(row["area"], row["value"], yerr=errors(row), fmt="o", color=colour, mfc=fill, capsize=2,
+                        markersize=6, linewidth=1.2)  # fmt: skip
+        top = rows[["value", "high"]].max(axis=None)
+        ax.annotate(thing, (rows["area"].iloc[0], top), (0, 5), textcoords="offset points", color=colour, ha="center",
+                    va="bottom", annotation_clip=False)  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlim(table["area"].min() / 1.8, table["area"].max() * 1.8)
     ax.set(ylim=(-8, 112), xlabel="visible area in a picture of 48 × 48 pixels", ylabel="probe, 0: chance, 100: right")
     ticks = [2, 5, 10, 20, 50, 100, 200]
     ax.set_xticks(ticks, labels=[str(tick) for tick in ticks])
     ax.minorticks_off()
-    handles = [
-        Line2D([], [], linestyle="", marker="o", mfc=fill, color=faint(), label=name)
-        for name, fill in (("always mentioned", faint()), ("less often or never", "none"))
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2)
-    _headline(figure, "Size and mention: what a probe reads from the embedding")
+    key(figure, {"always mentioned": faint(), "less often or never": (faint(), "o", False)})
+    headline(figure, "Size and mention: what a probe reads from the embedding")
     return figure
 
 
@@ -446,6 +409,7 @@ def describe_size_and_mention(table: pd.DataFrame) -> str:
 
 def course(table: pd.DataFrame) -> Figure:
     """Accuracy for the light during training, one panel for each mention rate: the longest training of it."""
+    table = bounded(table)
     light = table[table["factor"] == "light"]
     longest = light.groupby("mention", as_index=False)["steps"].max()
     runs = sorted(zip(longest["mention"].tolist(), longest["steps"].tolist(), strict=True))
@@ -458,16 +422,17 @@ def course(table: pd.DataFrame) -> Figure:
         for series in dict.fromkeys(rows["series"]):
             line = rows[rows["series"] == series].sort_values("at")
             colour = SERIES_COLOURS[series]
-            _band(ax, line["at"].to_list(), line, colour, "--" if "backbone" in series else "-")
+            band(ax, line["at"].to_list(), line, colour, "--" if "backbone" in series else "-")
             ends[series] = (float(line["value"].iloc[-1]), colour)
-        ax.axhline(50, color=faint(), linestyle=":", linewidth=1.1)
+        floor(ax, 50)
         ax.set(ylim=(42, 102), ylabel="right, %")
-        ax.set_xticks(sorted(rows["at"].unique()))
-        often = {0.0: "never", 1.0: "always"}.get(mention, f"in {100 * mention:.0f} % of the captions")
+        log_ticks(ax, sorted(rows["at"].unique()))
+        often = OFTEN.get(mention, f"in {100 * mention:.0f} % of the captions")
         ax.set_title(f"mentioned {often}", fontweight="normal")
-        end_labels(ax, rows["at"].max(), ends, pad=8, gap=0.12)
+        ax.set_xlim(rows["at"].min() / 1.1, rows["at"].max() * 1.1)
+        end_labels(ax, rows["at"].max() * 1.1, ends, gap=0.14)
     axes[-1, 0].set_xlabel("steps so far")
-    _headline(figure, "The small light during training")
+    headline(figure, "The small light during training")
     return figure
 
 
@@ -483,14 +448,15 @@ def describe_course(table: pd.DataFrame) -> str:
 
 def controls(table: pd.DataFrame) -> Figure:
     """Words and probes for the small light, one line of dots for each encoder."""
+    table = bounded(table)
     rows = len(set(table["encoder"]))
     figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.5 * rows), layout="constrained")
     series = {name: SERIES_COLOURS[name] for name in ("words", "probe, embedding", "probe, backbone")}
-    _dots(ax, table, "encoder", series, {name: "\n".join(textwrap.wrap(name, 18)) for name in set(table["encoder"])})
-    ax.axvline(50, color=faint(), linestyle=":", linewidth=1.1)
+    dots(ax, table, "encoder", series, {name: "\n".join(textwrap.wrap(name, 18)) for name in set(table["encoder"])})
+    level(ax, 50)
     ax.set(xlim=(min(42.0, float(table["low"].min()) - 2), 102), xlabel="right, % (dotted: chance)")
-    _headline(figure, "The small light, under the controls")
-    _key(figure, series, columns=3)
+    headline(figure, "The small light, under the controls")
+    key(figure, series, columns=3)
     return figure
 
 
@@ -513,18 +479,17 @@ REPRESENTATIONS = {
 _ALWAYS_RED = 100 * COUNTS["test"]["red"] / (COUNTS["test"]["red"] + COUNTS["test"]["green"])
 
 
-def _guessing(ax: Axes) -> None:
-    """What takes no picture: a coin, and the more frequent colour."""
-    for level, words in ((50, "a coin"), (_ALWAYS_RED, "always red")):
-        ax.axhline(level, color=faint(), linestyle=":", linewidth=1.1)
-        ax.annotate(
-            words, (1, level), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-            ha="right", va="bottom", color=faint(), fontsize=9,
-        )  # fmt: skip
+def _guessing(ax: Axes) -> dict[str, tuple[float, str]]:
+    """Draws what takes no picture, a coin and the more frequent colour; returns their :func:`end_labels`."""
+    levels = {"a coin": 50.0, "always red": _ALWAYS_RED}
+    for height in levels.values():
+        floor(ax, height)
+    return {name: (height, faint()) for name, height in levels.items()}
 
 
 def photographs_alone(table: pd.DataFrame) -> Figure:
     """Accuracy on test photographs against labels per class, by representation."""
+    table = bounded(table)
     probes = table[table["metric"] == "probe"]
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     place = _label_axis(ax, sorted(probes["labels"].unique()))
@@ -532,14 +497,13 @@ def photographs_alone(table: pd.DataFrame) -> Figure:
     for name, colour in REPRESENTATIONS.items():
         curve = probes[probes["representation"] == name]
         curve = curve.assign(x=curve["labels"].map(place)).sort_values("x")
-        _band(ax, curve["x"].to_list(), curve, colour)
+        band(ax, curve["x"].to_list(), curve, colour)
         ends[name] = (float(curve["value"].iloc[-1]), colour)
     ax.axhline(100 * REPORTED_ACCURACY, color=PALETTE["green"], linestyle="--", linewidth=1.1)
     ends["hand-made"] = (100 * REPORTED_ACCURACY, PALETTE["green"])
-    _guessing(ax)
-    ax.set(ylabel="right, %", ylim=(42, 103), xlim=(-0.3, len(place) - 0.9))
-    end_labels(ax, len(place) - 0.9, ends, gap=0.075)
-    _headline(figure, "Photographs of lights alone: red or green?")
+    ax.set(ylabel="right, %", ylim=(42, 103), xlim=(-0.3, len(place) - 0.8))
+    end_labels(ax, len(place) - 0.8, ends | _guessing(ax), gap=0.075)
+    headline(figure, "Photographs of lights alone: red or green?")
     return figure
 
 
@@ -559,6 +523,7 @@ def describe_photographs_alone(table: pd.DataFrame) -> str:
 
 def photographs_in_scenes(table: pd.DataFrame) -> Figure:
     """Accuracy for photographed lights in scenes against labels per class; diamonds are words."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     place = _label_axis(ax, sorted(table.loc[table["metric"] == "probe", "labels"].unique()))
     encoders = {name: ENCODERS[name] for name in (NEVER, ALWAYS, "trained on labels")}
@@ -566,15 +531,15 @@ def photographs_in_scenes(table: pd.DataFrame) -> Figure:
         for depth, style in (("embedding", "-"), ("backbone", "--")):
             chosen = (table["encoder"] == name) & (table["representation"] == depth) & (table["metric"] == "probe")
             curve = table[chosen].assign(x=table["labels"].map(place)).sort_values("x")
-            _band(ax, curve["x"].to_list(), curve, colour, style)
+            band(ax, curve["x"].to_list(), curve, colour, style)
         words = table[(table["encoder"] == name) & (table["metric"] == "zero_shot")]
         ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
-    _guessing(ax)
     names = [text.get_text() for text in ax.get_xticklabels()]
     ax.set_xticks([-0.5, *range(len(place))], labels=["words", *names])
-    ax.set(ylabel="right, %", ylim=(38, 103), xlim=(-0.75, len(place) - 0.7))
-    _headline(figure, "Photographed lights in drawn scenes: red or green?")
-    _key(figure, encoders)
+    ax.set(ylabel="right, %", ylim=(38, 103), xlim=(-0.75, len(place) - 0.8))
+    end_labels(ax, len(place) - 0.8, _guessing(ax))
+    headline(figure, "Photographed lights in drawn scenes: red or green?")
+    key(figure, encoders)
     return figure
 
 

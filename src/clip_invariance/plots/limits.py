@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT
 from clip_invariance.experiments.limits_measures import LOOKALIKE
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.marks import band, dots, end_labels, floor, headline, key, level, picture, share_ticks
+from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 READERS = {
     "words": PALETTE["orange"],
@@ -24,67 +23,9 @@ READERS = {
 }
 
 
-def _headline(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _key(figure: Figure, series: Mapping[str, str], columns: int) -> None:
-    """Names of the dots below the axes."""
-    handles = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in series.items()]
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.3)
-
-
 def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
     """The colours of those series that the table has."""
     return {name: colour for name, colour in colours.items() if name in set(series)}
-
-
-def _dots(
-    ax: Axes,
-    table: pd.DataFrame,
-    row: str,
-    series: str,
-    colours: Mapping[str, str],
-    names: Mapping[str, str] | None = None,
-) -> None:
-    """One line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
-    order = [name for name in dict.fromkeys(table[row]) if table.loc[table[row] == name, series].isin(colours).any()]
-    present = list(_shown(colours, table[series]))
-    for number, name in enumerate(present):
-        rows = table[table[series] == name].set_index(row).reindex(order)
-        y = np.arange(len(order)) + 0.15 * (number - (len(present) - 1) / 2)
-        error = np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - rows["value"].to_numpy(dtype=float))
-        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=colours[name], markersize=5, capsize=2, linewidth=1.2)
-    for y in np.arange(1, len(order)) - 0.5:
-        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
-    ax.set_yticks(range(len(order)), labels=[(names or {}).get(name, name) for name in order])
-    ax.tick_params(axis="y", length=0)
-    ax.set(ylim=(len(order) - 0.5, -0.5), xlim=(-2, 102))
-
-
-def _chance(ax: Axes, value: float) -> None:
-    """The level of guessing, as a dotted line across the dots."""
-    ax.axvline(value, color=faint(), linestyle=":", linewidth=1.1)
-
-
-def _band(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, style: str = "-") -> None:
-    """A line through the means, with its interval as a band; one point alone gets an error bar."""
-    ax.plot(x, rows["value"], style, color=colour, marker="o", markersize=4)
-    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-
-
-def _shares(ax: Axes, shares: Sequence[float]) -> dict[float, int]:
-    """Shares at equal distances along the axis."""
-    ax.set_xticks(range(len(shares)), labels=[f"{100 * share:g} %" for share in shares])
-    ax.set_xlim(-0.2, len(shares) - 0.8)
-    return {share: place for place, share in enumerate(shares)}
-
-
-def _picture(lines: pd.DataFrame) -> NDArray[np.uint8]:
-    """The pixels of one picture, from rows of hexadecimal text."""
-    ordered = lines.sort_values("row")["pixels"]
-    rows = [np.frombuffer(bytes.fromhex(text), dtype=np.uint8) for text in ordered]
-    return np.array(rows).reshape(len(rows), -1, 3)
 
 
 def _numbers(rows: pd.DataFrame, *names: str) -> str:
@@ -113,7 +54,7 @@ def pictures(table: pd.DataFrame) -> Figure:
         shown = list(dict.fromkeys(here["name"]))
         axes = part.subplots(lines, -(-len(shown) // lines), squeeze=False)
         for ax, which in zip(axes.flat, shown, strict=True):
-            ax.imshow(_picture(here[here["name"] == which]), interpolation="nearest")
+            ax.imshow(picture(here[here["name"] == which]), interpolation="nearest")
             ax.set_axis_off()
             if name == "one thing changed":
                 ax.set_title(which, fontweight="normal", fontsize=8.5, pad=3, loc="center")
@@ -148,12 +89,12 @@ TASK_NAMES |= {"quality": "quality (2)"}
 def words_and_labels(table: pd.DataFrame) -> Figure:
     """Every task by words, by probes and by the supervised net; a tick marks chance."""
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
-    _dots(ax, table, "task", "series", TASK_SERIES, TASK_NAMES)
+    dots(ax, table, "task", TASK_SERIES, TASK_NAMES)
     for y, task in enumerate(dict.fromkeys(table["task"])):
         ax.plot([CHANCE[str(task)]] * 2, [y - 0.42, y + 0.42], ":", color=faint(), linewidth=1.4)
     ax.set_xlabel("right, % (dotted: chance)")
-    _key(figure, TASK_SERIES, 3)
-    _headline(figure, "Words, probes and labels, task by task")
+    key(figure, TASK_SERIES, 3)
+    headline(figure, "Words, probes and labels, task by task")
     return figure
 
 
@@ -168,12 +109,12 @@ def fine_and_coarse(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
     titles = {"group": "car, flower or bird?", LOOKALIKE: "which of its four kinds?"}
     for ax, (question, title) in zip(axes, titles.items(), strict=True):
-        _dots(ax, table[table["question"] == question], "encoder", "reader", READERS)
-        _chance(ax, CHANCE[question])
+        dots(ax, table[table["question"] == question], "encoder", READERS, series="reader")
+        level(ax, CHANCE[question])
         ax.set_title(title, fontweight="normal")
     axes[-1].set_xlabel("right, % (dotted: chance)")
-    _key(figure, _shown(READERS, table["reader"]), 2)
-    _headline(figure, "Fine and coarse names in the captions")
+    key(figure, _shown(READERS, table["reader"]), 2)
+    headline(figure, "Fine and coarse names in the captions")
     return figure
 
 
@@ -185,11 +126,11 @@ def describe_fine_and_coarse(table: pd.DataFrame) -> str:
 def counting(table: pd.DataFrame) -> Figure:
     """One line of dots for each encoder."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    _dots(ax, table, "encoder", "reader", READERS)
-    _chance(ax, CHANCE["count"])
+    dots(ax, table, "encoder", READERS, series="reader")
+    level(ax, CHANCE["count"])
     ax.set_xlabel("right about one, two, three or four, % (dotted: chance)")
-    _key(figure, _shown(READERS, table["reader"]), 2)
-    _headline(figure, "Counting, by what captions say")
+    key(figure, _shown(READERS, table["reader"]), 2)
+    headline(figure, "Counting, by what captions say")
     return figure
 
 
@@ -204,14 +145,14 @@ def digits(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(len(hands), 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     for ax, hand in zip(axes, hands, strict=True):
         rows = table[table["hand"] == hand]
-        _dots(ax, rows, "encoder", "reader", READERS)
-        _chance(ax, CHANCE_DIGIT)
+        dots(ax, rows, "encoder", READERS, series="reader")
+        level(ax, CHANCE_DIGIT)
         ax.axvline(rows.loc[rows["encoder"] == "pixels", "value"].iloc[0], color=faint(), linestyle="--", linewidth=1)
         ax.set_title(f"{hand}, by other people" if hand == "handwritten" else f"{hand}, in other typefaces",
                      fontweight="normal")  # fmt: skip
     axes[-1].set_xlabel("right, % (dotted: chance, dashed: pixels)")
-    _key(figure, _shown(READERS, table["reader"]), 2)
-    _headline(figure, "Digits, by what captions say")
+    key(figure, _shown(READERS, table["reader"]), 2)
+    headline(figure, "Digits, by what captions say")
     return figure
 
 
@@ -233,11 +174,11 @@ KINDS = {
 def noise(table: pd.DataFrame) -> Figure:
     """Accuracy against the share of corrupted captions, one line for each kind."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    place, ends = _shares(ax, sorted(table["rate"].unique())), {}
+    place, ends = share_ticks(ax, sorted(table["rate"].unique())), {}
     for kind, (name, colour) in KINDS.items():
         rows = table[table["kind"] == kind].sort_values("rate")
         if len(rows) > 1:
-            _band(ax, rows["rate"].map(place).to_list(), rows, colour)
+            band(ax, rows["rate"].map(place).to_list(), rows, colour)
             ends[name] = (float(rows["value"].iloc[-1]), colour)
     for _, row in table[table["kind"] == "left out"].iterrows():
         error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
@@ -246,10 +187,10 @@ def noise(table: pd.DataFrame) -> Figure:
         )
         ax.annotate("left out", (place[row["rate"]] + 0.06, row["high"]), (0, 3), textcoords="offset points", ha="center",
                     color=faint())  # fmt: skip
-    ax.axhline(CHANCE["object"], color=faint(), linestyle=":", linewidth=1.1)
+    floor(ax, CHANCE["object"])
     ax.set(ylim=(0, 103), ylabel="right about the thing, %", xlabel="corrupted captions (dotted: chance)")
     end_labels(ax, len(place) - 0.8, ends, gap=0.08)
-    _headline(figure, "Zero-shot accuracy, by how many captions are corrupted")
+    headline(figure, "Zero-shot accuracy, by how many captions are corrupted")
     return figure
 
 
@@ -264,12 +205,12 @@ def rare_details(table: pd.DataFrame) -> Figure:
     titles = {"part": "which part?", "count": "how many?"}
     shares = sorted(table["share"].dropna().unique())
     for ax, (factor, title) in zip(axes, titles.items(), strict=True):
-        rows, place, ends = table[table["factor"] == factor], _shares(ax, shares), {}
+        rows, place, ends = table[table["factor"] == factor], share_ticks(ax, shares), {}
         for series in dict.fromkeys(rows["series"]):
             line = rows[rows["series"] == series].sort_values("share")
             colour = READERS.get(series, faint())
             if line["share"].notna().any():
-                _band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
+                band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
             else:
                 ax.axhline(
                     line["value"].iloc[0], color=colour, linestyle=":" if series == "chance" else "--", linewidth=1.1
@@ -279,7 +220,7 @@ def rare_details(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontweight="normal")
         end_labels(ax, len(shares) - 0.8, ends, gap=0.085)
     axes[-1].set_xlabel("captions that list the parts")
-    _headline(figure, "What is read about parts, by how many captions list them")
+    headline(figure, "What is read about parts, by how many captions list them")
     return figure
 
 
@@ -301,7 +242,7 @@ ENCODERS = {
 def surroundings(table: pd.DataFrame) -> Figure:
     """Accuracy against how firmly things and backgrounds go together; solid before another background, dashed the usual."""
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    place = _shares(ax, sorted(table["together"].unique()))
+    place = share_ticks(ax, sorted(table["together"].unique()))
     for number, (encoder, colour) in enumerate(ENCODERS.items()):
         for background, style in (("usual", "--"), ("other", "-")):
             rows = table[(table["encoder"] == encoder) & (table["background"] == background)].sort_values("together")
@@ -311,7 +252,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
                 ax.errorbar(
                     x, rows["value"], yerr=error, linestyle=style, marker="o", markersize=4, color=colour, capsize=2
                 )
-    ax.axhline(CHANCE["object"], color=faint(), linestyle=":", linewidth=1.1)
+    floor(ax, CHANCE["object"])
     ax.set(
         ylim=(0, 103),
         ylabel="right about the thing, %",
@@ -324,7 +265,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=faint(), linestyle="-", label="before another one"),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
-    _headline(figure, "Things that always came with one background, before another")
+    headline(figure, "Things that always came with one background, before another")
     return figure
 
 
@@ -352,7 +293,7 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
     for column, (version, title) in enumerate(LOOKS.items()):
         for row, name in enumerate(names):
             ax = axes[row, column]
-            ax.imshow(_picture(shown[(shown["set"] == version) & (shown["name"] == name)]), interpolation="nearest")
+            ax.imshow(picture(shown[(shown["set"] == version) & (shown["name"] == name)]), interpolation="nearest")
             ax.set_axis_off()
         axes[0, column].set_title(title, fontweight="normal", fontsize=8.5, loc="center", pad=4)
     ax = below.subplots()
@@ -360,14 +301,14 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
         f"disagree: named {answer}" if picture == "conflict" else f"{LOOKS[picture]}: named {answer}"
         for picture, answer in zip(rows["picture"], rows["answer"], strict=True)
     ]
-    _dots(ax, rows.assign(line=line), "line", "encoder", TRAINED_ON)
-    _chance(ax, CHANCE["object"])
+    dots(ax, rows.assign(line=line), "line", TRAINED_ON, series="encoder")
+    level(ax, CHANCE["object"])
     ax.set_xlabel("share of the answers, % (dotted: chance)")
     handles = [
         Line2D([], [], linestyle="", marker="o", color=c, label=f"trained on {name}") for name, c in TRAINED_ON.items()
     ]
     below.legend(handles=handles, loc="outside lower left", ncols=2)
-    _headline(figure, "Taking the parts away, and taking the look away")
+    headline(figure, "Taking the parts away, and taking the look away")
     return figure
 
 
@@ -396,7 +337,7 @@ def search(table: pd.DataFrame) -> Figure:
     for ax, (query, title) in zip(axes, titles.items(), strict=True):
         for captions, colour in CAPTIONS.items():
             rows = table[(table["query"] == query) & (table["captions"] == captions)].sort_values("k")
-            _band(ax, [counts.index(k) for k in rows["k"]], rows, colour, ":" if captions == "chance" else "-")
+            band(ax, [counts.index(k) for k in rows["k"]], rows, colour, ":" if captions == "chance" else "-")
         ax.set_xticks(range(len(counts)), labels=[str(k) for k in counts])
         ax.set_title(title, fontweight="normal")
         ax.set(ylim=(-2, 103), xlabel="best k pictures")
@@ -406,7 +347,7 @@ def search(table: pd.DataFrame) -> Figure:
         for name, colour in CAPTIONS.items()
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
-    _headline(figure, "Searching pictures by text")
+    headline(figure, "Searching pictures by text")
     return figure
 
 
@@ -423,11 +364,11 @@ def filtering(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
     colours = {"grain": PALETTE["blue"], "blur": PALETTE["pink"]}
     names = {"speak of quality": "captions speak\nof quality", "never do": "they never do"}
-    _dots(ax, table, "captions", "damage", colours, names)
-    _chance(ax, 50)
+    dots(ax, table, "captions", colours, names, series="damage")
+    level(ax, 50)
     ax.set_xlabel("a sharp picture ranks above a worse one, % (dotted: chance)")
-    _key(figure, {"grain, as in training": colours["grain"], "blur, new": colours["blur"]}, 2)
-    _headline(figure, "Filtering pictures by words about their quality")
+    key(figure, {"grain, as in training": colours["grain"], "blur, new": colours["blur"]}, 2)
+    headline(figure, "Filtering pictures by words about their quality")
     return figure
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from clip_invariance.experiments.orbit_training import NONE, WHOLE
 from clip_invariance.experiments.orbit_worlds import ARTWORK, DIGITS
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.marks import (
+    band,
+    bounded,
+    dot,
+    end_labels,
+    errors,
+    floor,
+    headline,
+    key,
+    legend_below,
+    level,
+    log_ticks,
+)
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
 FLOAT_ERROR = float(np.finfo(np.float32).eps)
 #: C07's threshold, and the smallest deviation that a log axis can show here.
@@ -33,24 +45,6 @@ OBJECTIVES = {
 OBJECTIVE_COLOURS = dict(
     zip(OBJECTIVES, (PALETTE[c] for c in ("grey", "orange", "pink", "green", "sky", "blue")), strict=True)
 )
-
-
-def _band(ax: Axes, x: pd.Series, rows: pd.DataFrame, colour: str, style: str = "-", marker: str = "o") -> None:
-    """A line through the means, with its interval as a band."""
-    ax.plot(x, rows["value"], style, color=colour, marker=marker, markersize=4)
-    ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-
-
-def _headline(figure: Figure, text: str) -> None:
-    """The figure's claim, flush with its left edge whatever the axes' labels take."""
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _powers(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with ticks at the values measured and nowhere else."""
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(list(values), labels=[f"{value:,.0f}" for value in values])
 
 
 # ---------------------------------------------------------------- what an orbit is
@@ -75,7 +69,7 @@ def orbit_pictures(pixels: pd.DataFrame) -> Figure:
         is_closed = bool(pixels.loc[pixels["set"] == name, "closed"].iloc[0])
         closed = "closed: an orbit" if is_closed else "not closed: no orbit"
         axes[row, 0].set_title(f"{name} ({closed})", loc="left", pad=4, fontweight="normal")
-    _headline(figure, "Only a set without loose ends has orbits")
+    headline(figure, "Only a set without loose ends has orbits")
     return figure
 
 
@@ -110,21 +104,16 @@ def exactness(table: pd.DataFrame) -> Figure:
         for world, value in zip(rows["world"], rows["value"], strict=True):
             up = 0.12 if world == DIGITS else -0.12
             ax.plot(max(value, FLOOR), y + up, "o", color=WORLD_COLOURS[world], markersize=7)
-    ax.axvline(TOLERANCE, color=faint(), linestyle=":", linewidth=1)
-    ax.text(TOLERANCE, len(names) - 0.35, "the claim's\nlimit", ha="center", va="bottom", color=faint(), fontsize=8.5)
-    ax.text(1.0, len(names) - 0.35, "distance\nbetween classes", ha="center", va="bottom", color=faint(), fontsize=8.5)
-    ax.axvline(1.0, color=faint(), linestyle=":", linewidth=1)
+    level(ax, TOLERANCE, "the claim's\nlimit")
+    level(ax, 1.0, "distance\nbetween classes")
     ax.set_xscale("log")
+    ax.set_xticks([1e-15, 1e-10, 1e-5, 1])
     ax.set_xlim(FLOOR / 3, 60)
     ax.set_ylim(-0.6, len(names) - 0.35)
-    ax.set_yticks(range(len(names)), labels=[EXACT_NAMES[name] for name in reversed(names)])
-    ax.set_xlabel("largest change of the averaged answer when the picture moves,\nin distances between classes")
-    _headline(figure, "An average is invariant exactly if its set is closed")
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=WORLD_COLOURS[world], label=name)
-        for world, name in WORLDS.items()
-    ]
-    ax.legend(handles=handles, loc="lower left")
+    ax.set_yticks(range(len(names)), labels=[textwrap.fill(EXACT_NAMES[name], 18) for name in reversed(names)])
+    ax.set_xlabel("largest change of the averaged answer when\nthe picture moves, in distances between classes")
+    headline(figure, "An average is invariant exactly if its set is closed")
+    key(figure, {name: WORLD_COLOURS[world] for world, name in WORLDS.items()})
     return figure
 
 
@@ -151,8 +140,8 @@ def deviation_by_samples(table: pd.DataFrame) -> Figure:
         ks = repeated["k"].to_numpy(dtype=float)
         ax.plot(ks, 1.35 * repeated["value"].iloc[0] * ks**-0.5, color=faint(), linestyle=":", linewidth=1.2)
         ax.annotate("slope −1/2", (ks[3], 1.35 * repeated["value"].iloc[0] * ks[3] ** -0.5), (4, 3),
-                    textcoords="offset points", color=faint(), fontsize=8.5)  # fmt: skip
-        _band(ax, repeated["k"], repeated, colour)
+                    textcoords="offset points", color=faint(), fontsize=SMALL)  # fmt: skip
+        band(ax, repeated["k"], repeated, colour)
         ax.plot(single["k"], single["value"], "--", color=colour, marker="o", markersize=4, mfc="none")
         ax.annotate("with\nreplacement", (ks[-1], repeated["value"].iloc[-1]), (6, 0), textcoords="offset points",
                     color=colour, va="center", annotation_clip=False)  # fmt: skip
@@ -166,9 +155,9 @@ def deviation_by_samples(table: pd.DataFrame) -> Figure:
         ax.set_yticks(ticks, labels=[str(tick) for tick in ticks])
     lowest, highest = table["value"].min(), table["value"].max()
     axes[0].set_ylim(lowest / 1.7, highest * 1.8)
-    _powers(axes[1], sorted(table["k"].unique()))
+    log_ticks(axes[1], sorted(table["k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts")
-    _headline(figure, "Four times the samples, half the error")
+    headline(figure, "Four times the samples, half the error")
     return figure
 
 
@@ -198,7 +187,7 @@ def gap_by_samples(table: pd.DataFrame) -> Figure:
     for ax, (cut, title) in zip(axes, titles.items(), strict=True):
         rows = table[table["group"] == cut]
         measured, predicted = (rows[rows["metric"] == name] for name in ("loss", "predicted_loss"))
-        _band(ax, measured["k"], measured, PALETTE["blue"] if cut == "linear" else PALETTE["red"])
+        band(ax, measured["k"], measured, PALETTE["blue"] if cut == "linear" else PALETTE["red"])
         ax.axhline(0, color=faint(), linestyle="--", linewidth=1.2)
         ax.annotate("loss of the whole orbit", (1, 0), (1, -4 if cut == "linear" else 4), textcoords="offset points",
                     va="top" if cut == "linear" else "bottom", color=faint())  # fmt: skip
@@ -211,9 +200,9 @@ def gap_by_samples(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("sampled minus orbit loss, nats")
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
-    _powers(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
+    log_ticks(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts, with replacement")
-    _headline(figure, "An upper bound with a linear head, and not with a deep one")
+    headline(figure, "An upper bound with a linear head, and not with a deep one")
     return figure
 
 
@@ -237,7 +226,7 @@ def orbit_loss_by_training(table: pd.DataFrame) -> Figure:
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         for objective in objectives:
             rows = table[table["objective"] == objective].sort_values(column)
-            _band(ax, rows[column], rows, OBJECTIVE_COLOURS[objective])
+            band(ax, rows[column], rows, OBJECTIVE_COLOURS[objective])
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
         ticks = sorted(table["steps"].unique()) if column == "steps" else [1e4, 1e5, 1e6]
@@ -249,7 +238,7 @@ def orbit_loss_by_training(table: pd.DataFrame) -> Figure:
         Line2D([], [], marker="o", markersize=4, color=OBJECTIVE_COLOURS[name], label=f"trained on {OBJECTIVES[name]}")
         for name in objectives[::-1]
     ]
-    axes[0].legend(handles=handles[::-1], loc="upper right")
+    legend_below(figure, handles[::-1])
     return figure
 
 
@@ -276,11 +265,10 @@ def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
         colour = OBJECTIVE_COLOURS[objective]
         now, longer = rows[rows["steps"] == usual], rows[rows["steps"] > usual]
         nets, linear = now[now["width"] > 0], now[now["width"] == 0]
-        _band(ax, nets["width"].map(place), nets, colour, marker=marker)
+        band(ax, nets["width"].map(place), nets, colour, marker=marker)
         ax.plot(linear["width"].map(place), linear["value"], marker, color=colour, markersize=4 if marker == "s" else 8)
         for _, row in longer.iterrows():
-            error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-            ax.errorbar(place[row["width"]] + 0.12, row["value"], yerr=error, fmt=marker, color=colour, mfc="none",
+            ax.errorbar(place[row["width"]] + 0.12, row["value"], yerr=errors(row), fmt=marker, color=colour, mfc="none",
                         markersize=7, capsize=3)  # fmt: skip
     handles = [
         Line2D(
@@ -297,7 +285,7 @@ def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("orbit loss reached, nats")
     ax.set_ylim(bottom=0)
     ax.set_xlim(-0.4, len(widths) - 0.4)
-    ax.set_title("The guarantee holds where a net can average itself")
+    headline(figure, "The guarantee holds where a net can average itself")
     return figure
 
 
@@ -319,14 +307,14 @@ def describe_orbit_loss_by_width(table: pd.DataFrame) -> str:
 
 def orbit_variance(table: pd.DataFrame) -> Figure:
     """Share of the output's variance that place causes, with and without augmentation, on familiar and strange pictures."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
     groups = {"turned": "digits on their side,\nnever shown in training", "test": "new digits"}
     for y, group in enumerate(groups):
         for objective in (NONE, "1"):
             row = table[(table["group"] == group) & (table["objective"] == objective)].iloc[0]
             colour = OBJECTIVE_COLOURS[objective] if objective == "1" else faint()
-            error = np.array([[row["value"] - row["low"]], [row["high"] - row["value"]]])
-            ax.errorbar(row["value"], y, xerr=error, fmt="o", color=colour, markersize=8, capsize=3)
+            dot(ax, row, y, colour)
             text = "trained as written" if objective == NONE else "trained with shifts"
             side = (0, 9)
             if y == 1:
@@ -335,8 +323,8 @@ def orbit_variance(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(groups)), labels=list(groups.values()))
     ax.set_ylim(-0.5, 1.6)
     ax.set_xlim(0, 103)
-    ax.set_xlabel("share of the output's variance caused by place, %\n(0: invariant, 100: nothing but place)")
-    _headline(figure, "Augmentation builds in an invariance, mostly for familiar pictures")
+    ax.set_xlabel("the output's variance caused by place, %\n(0: invariant, 100: nothing but place)")
+    headline(figure, "Augmentation builds in an invariance, mostly for familiar pictures")
     return figure
 
 
@@ -355,24 +343,26 @@ def describe_orbit_variance(table: pd.DataFrame) -> str:
 
 def test_time_averaging(table: pd.DataFrame) -> Figure:
     """Test accuracy against the number of places averaged over, one line per training objective."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    _powers(ax, sorted(table["k"].unique()))
+    log_ticks(ax, sorted(table["k"].unique()))
     ends = {}
     for objective in [name for name in OBJECTIVES if name in set(table["objective"])]:
         rows = table[table["objective"] == objective].sort_values("k")
         colour = faint() if objective == NONE else OBJECTIVE_COLOURS[objective]
-        _band(ax, rows["k"], rows, colour)
+        band(ax, rows["k"], rows, colour)
         ends[OBJECTIVES[objective]] = (rows["value"].iloc[-1], colour)
-    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
-    ax.text(1, CHANCE - 1, "chance", va="top", color=faint(), fontsize=8.5)
-    ax.set_ylim(0, 118)
-    ax.set_yticks(range(0, 101, 20))
-    end_labels(ax, table["k"].max(), ends)
+    floor(ax, CHANCE)
+    ax.text(1, CHANCE - 1, "chance", va="top", color=faint(), fontsize=SMALL)
+    ax.set_ylim(0, 104)
+    right = 1.2 * table["k"].max()
+    ax.set_xlim(0.9, right)
+    end_labels(ax, right, ends, gap=0.075)
     ax.set_ylabel("accuracy on shifted test digits, %")
     ax.set_xlabel("places averaged over at test time, of 16")
-    _headline(figure, "Trained on the whole orbit, a net needs the whole orbit")
-    ax.annotate("trained on", (table["k"].max(), 118), (4, 0), textcoords="offset points", va="top", color=faint(),
-                fontsize=8.5, annotation_clip=False)  # fmt: skip
+    headline(figure, "Trained on the whole orbit, a net needs the whole orbit")
+    ax.annotate("trained on", (right, 104), (4, 2), textcoords="offset points", va="bottom", color=faint(),
+                fontsize=SMALL, annotation_clip=False)  # fmt: skip
     return figure
 
 
@@ -397,23 +387,24 @@ METHOD_COLOURS = {
 
 def accuracy_by_training_set(table: pd.DataFrame) -> Figure:
     """Test accuracy against training-set size, one line per method."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     sizes = sorted(table["images"].unique())
-    _powers(ax, sizes)
+    log_ticks(ax, sizes)
     for method, colour in METHOD_COLOURS.items():
         rows = table[table["method"] == method].sort_values("images")
-        _band(ax, rows["images"], rows, colour)
-    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
-    ax.text(sizes[0], CHANCE - 1, "chance", va="top", color=faint(), fontsize=8.5)
+        band(ax, rows["images"], rows, colour)
+    floor(ax, CHANCE)
+    ax.text(sizes[0], CHANCE - 1, "chance", va="top", color=faint(), fontsize=SMALL)
     ax.set_ylim(0, 100)
     handles = [
         Line2D([], [], marker="o", markersize=4, color=colour, label=method)
         for method, colour in METHOD_COLOURS.items()
     ]
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.18))
+    legend_below(figure, handles)
     ax.set_ylabel("accuracy on shifted test digits, %")
     ax.set_xlabel("training digits")
-    _headline(figure, "Averaging in training and averaging at test come to nearly the same")
+    headline(figure, "Averaging in training and averaging at test come to nearly the same")
     return figure
 
 
@@ -435,7 +426,7 @@ OFFSETS = {"frame": (2, 8), "whole orbit": (-6, 8), "torus net": (-6, 8)}
 def cost_of_invariance(table: pd.DataFrame) -> Figure:
     """Time per picture against invariance error, both logarithmic; accuracy beside each point."""
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
-    floor = 1e-7
+    least = 1e-7
     sampled = table[table["method"].str.endswith("samples") | table["method"].isin(["augmentation"])]
     ax.plot(sampled["microseconds"], sampled["error"], color=PALETTE["orange"], linewidth=1.2)
     colours = {
@@ -446,7 +437,7 @@ def cost_of_invariance(table: pd.DataFrame) -> Figure:
     }
     for _, row in table.iterrows():
         colour = colours.get(row["method"], PALETTE["orange"])
-        y = max(row["error"], floor)
+        y = max(row["error"], least)
         ax.plot(row["microseconds"], y, "o", color=colour, markersize=7)
         above = row["error"] > 1e-3
         name = row["method"] if row["k"] == 1 or row["k"] == table["k"].max() else f"{row['k']:.0f}"
@@ -454,21 +445,21 @@ def cost_of_invariance(table: pd.DataFrame) -> Figure:
             continue
         label = {"32": "32 samples"}.get(name, name)
         ax.annotate(f"{label}\n{row['accuracy']:.0f} % right", (row["microseconds"], y),
-                    OFFSETS.get(row["method"], (6, -4)), textcoords="offset points", color=colour, fontsize=8.5,
+                    OFFSETS.get(row["method"], (6, -4)), textcoords="offset points", color=colour, fontsize=SMALL,
                     va="top" if above else "bottom", ha="right" if row["method"] == "frame" else "left")  # fmt: skip
-    ax.axhline(100, color=faint(), linestyle=":", linewidth=1)
+    floor(ax, 100)
     ax.text(0.99, 100, "distance between classes", transform=ax.get_yaxis_transform(), ha="right", va="bottom",
-            color=faint(), fontsize=8.5)  # fmt: skip
+            color=faint(), fontsize=SMALL)  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_ylim(floor / 4, 1e4)
+    ax.set_ylim(least / 4, 1e4)
     ax.yaxis.set_minor_locator(NullLocator())
-    ticks = {floor: "0", 1e-5: "0.00001", 1e-3: "0.001", 0.1: "0.1", 10: "10", 1000: "1000"}
+    ticks = {least: "0", 1e-5: "0.00001", 1e-3: "0.001", 0.1: "0.1", 10: "10", 1000: "1000"}
     ax.set_yticks(list(ticks), labels=list(ticks.values()))
     ax.set_xlim(right=table["microseconds"].max() * 3)
     ax.set_xlabel("processor time per picture, microseconds")
     ax.set_ylabel("change of the answer under a shift,\n% of the distance between classes")
-    _headline(figure, "Sampling buys invariance slowly; structure buys all of it")
+    headline(figure, "Sampling buys invariance slowly; structure buys all of it")
     return figure
 
 

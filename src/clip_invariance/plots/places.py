@@ -10,13 +10,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from clip_invariance.experiments import scenes
 from clip_invariance.experiments.scenes import CLASSES, GRID, MIDLINE, ONE_PLACE, SIZE
 from clip_invariance.measure.statistics import summarise
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.marks import band, bounded, end_labels, errors, floor, headline, key, panel_claim
+from clip_invariance.plots.style import PALETTE, WIDTH, faint
 from clip_invariance.worlds.canvas import Factors, sample_factors
 
 NAMES = {
@@ -101,7 +101,7 @@ def accuracy_by_place(maps: pd.DataFrame) -> Figure:
         bar.set_label("accuracy with the object centred here")
         bar.set_ticks([CHANCE, 0.25, 0.5, 0.75, 1], labels=["chance", "25 %", "50 %", "75 %", "100 %"])
         bar.outline.set_visible(False)
-    figure.suptitle("Trained with the object …", x=0.02, ha="left", fontsize=9.5, fontweight="bold")
+    headline(figure, "Trained with the object …")
     return figure
 
 
@@ -137,33 +137,34 @@ def height_profile(table: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_by_height(profile: pd.DataFrame) -> Figure:
     """Accuracy, and cosine with the features of the same object lower down, against height."""
+    profile = bounded(profile, low=-1, high=1)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.6), sharex=True, layout="constrained")
-    accuracy = profile[profile["metric"] == "accuracy_map"]
+    accuracy = bounded(profile[profile["metric"] == "accuracy_map"], high=1)
     cosine = profile[profile["metric"] == "cosine"]
-    for ax, rows in zip(axes, (accuracy, cosine[cosine["group"] == "same object"]), strict=True):
+    panels = ((accuracy, (0, 1.03)), (cosine[cosine["group"] == "same object"], (-0.35, 1.05)))
+    for ax, (rows, limits) in zip(axes, panels, strict=True):
         ax.axvspan(MIDLINE, SIZE, color=PALETTE["green"], alpha=0.10, linewidth=0)
         for net, line in by_net(rows):
-            colour = PALETTE[COLOURS[net]]
-            ax.plot(line["y"], line["value"], color=colour)
-            ax.fill_between(line["y"], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+            band(ax, line["y"], line, PALETTE[COLOURS[net]], marker="")
         last = rows[rows["y"] == min(GRID)]
         ends = {
             NAMES[net]: (y, PALETTE[COLOURS[net]]) for net, y in zip(last["architecture"], last["value"], strict=True)
         }
-        end_labels(ax, min(GRID), ends)
-    axes[0].axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+        ax.set_ylim(*limits)
+        end_labels(ax, min(GRID), ends, gap=0.08)
+    floor(axes[0], CHANCE)
     axes[0].text(SIZE - 1, CHANCE + 0.015, "chance", ha="left", va="bottom", color=faint())
     other = cosine[cosine["group"] == "other object"]["value"].mean()
-    axes[1].axhline(other, color=faint(), linestyle=":", linewidth=1)
+    floor(axes[1], other)
     axes[1].text(SIZE - 1, other - 0.02, "another object", ha="left", va="top", color=faint())
-    axes[0].set_title("Nets that do not pool fail where the object never was …")
-    axes[0].set(ylabel="accuracy", ylim=(0, 1.03))
-    axes[1].set_title("… and their features turn away")
-    axes[1].set(ylabel="cosine with the same picture,\nobject low on the canvas", ylim=(-0.35, 1.05))
+    panel_claim(axes[0], "Nets that do not pool fail where the object never was …")
+    axes[0].set_ylabel("accuracy")
+    panel_claim(axes[1], "… and their features turn away")
+    axes[1].set_ylabel("cosine with the same picture,\nobject low on the canvas")
     axes[1].set_xlabel("height of the object")
-    axes[1].set_xticks([0, MIDLINE, SIZE], labels=["top", "middle", "bottom"])
+    axes[1].set_xticks([min(GRID), MIDLINE, SIZE], labels=["high", "middle", "bottom"])
     axes[1].text(SIZE * 0.75, 0.25, "trained here", ha="center", va="center", color=PALETTE["green"])
-    axes[0].set_xlim(SIZE, -SIZE * 0.42)
+    axes[0].set_xlim(SIZE, min(GRID))
     return figure
 
 
@@ -189,6 +190,7 @@ def kept_below(table: pd.DataFrame) -> pd.DataFrame:
 
 def objects_kept_below(summary: pd.DataFrame) -> Figure:
     """Slopes from below to above the midline, for objects seen everywhere and objects kept below."""
+    summary = bounded(summary, high=1)
     nets = [net for net in NAMES if net in set(summary["architecture"])]
     figure, axes = plt.subplots(1, len(nets), figsize=(WIDTH, 3.0), sharey=True, layout="constrained", squeeze=False)
     looks = {"free": (faint(), "seen everywhere"), "restricted": (PALETTE["orange"], "kept below")}
@@ -196,16 +198,14 @@ def objects_kept_below(summary: pd.DataFrame) -> Figure:
         for objects, (colour, _) in looks.items():
             line = summary[(summary["architecture"] == net) & (summary["objects"] == objects)]
             line = line.set_index("half").loc[["below", "above"]]
-            error = [line["value"] - line["low"], line["high"] - line["value"]]
-            ax.errorbar([0, 1], line["value"], error, color=colour, marker="o", capsize=3)
-        ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
-        ax.set_title(NAMES[net], loc="center")
+            ax.errorbar([0, 1], line["value"], errors(line), color=colour, marker="o", capsize=3)
+        floor(ax, CHANCE)
+        ax.set_title(NAMES[net].replace(" ", "\n"), loc="center")
         ax.set_xticks([0, 1], labels=["below", "above"])
-        ax.set_xlim(-0.4, 1.4)
+        ax.set_xlim(-0.5, 1.5)
         ax.set_ylim(0, 1.03)
     axes[0, 0].set_ylabel("accuracy")
-    handles = [Line2D([], [], color=colour, marker="o", label=label) for colour, label in looks.values()]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, title="objects", alignment="left")
+    key(figure, {f"objects {label}": colour for colour, label in looks.values()})
     return figure
 
 
@@ -232,13 +232,14 @@ def by_number_of_places(table: pd.DataFrame) -> pd.DataFrame:
 
 def number_of_places(summary: pd.DataFrame) -> Figure:
     """Accuracy at new places against the number of training places."""
+    summary = bounded(summary, high=1)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
     ends = {}
     for net, line in by_net(summary):
         ordered, colour = line.sort_values("places"), PALETTE[COLOURS[net]]
         ax.errorbar(
             ordered["places"], ordered["value"],
-            [ordered["value"] - ordered["low"], ordered["high"] - ordered["value"]],
+            errors(ordered),
             color=colour, marker="o", markersize=4, capsize=3,
         )  # fmt: skip
         if ordered["places"].max() > 1:
@@ -247,16 +248,16 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
             ax.annotate(
                 NAMES[net], (1, ordered["value"].iloc[0]), (8, 0), textcoords="offset points", color=colour, va="center"
             )
-    ax.axhline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    floor(ax, CHANCE)
     ax.text(SIZE * SIZE, CHANCE + 0.015, "chance", ha="right", va="bottom", color=faint())
     ax.set_xscale("log", base=4)
     shown = [1, 4, 16, 64, SIZE * SIZE]
     ax.set_xticks(shown, labels=["1", "4", "16", "64", "everywhere"])
     ax.set_xticks([], minor=True)
-    ax.set_xlim(0.7, SIZE * SIZE * 14)
-    end_labels(ax, SIZE * SIZE, ends, pad=8)
+    ax.set_xlim(0.7, SIZE * SIZE * 1.4)
     ax.set(xlabel="training places (the same number of pictures)", ylabel="accuracy at new places", ylim=(0, 1.03))
-    ax.set_title("The more places it saw, the better it does at new ones")
+    end_labels(ax, SIZE * SIZE * 1.4, ends, gap=0.07)
+    headline(figure, "The more places it saw, the better it does at new ones")
     return figure
 
 

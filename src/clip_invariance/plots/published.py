@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from clip_invariance.plots.marks import headline, key
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 READERS = {
@@ -21,10 +21,6 @@ THINGS = {
     "pedestrian": PALETTE["pink"],
     "traffic light": PALETTE["red"],
 }
-
-
-def _headline(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
 
 
 def correlations(table: pd.DataFrame) -> Figure:
@@ -47,7 +43,7 @@ def correlations(table: pd.DataFrame) -> Figure:
         xlim=(-0.9, 1.2), ylim=(len(table) - 0.4, -0.6), xlabel="correlation with ImageNet accuracy, 112 checkpoints"
     )
     ax.set_xticks([-0.5, 0, 0.5, 1])
-    _headline(figure, "Better on ImageNet is better on names, not on distances")
+    headline(figure, "Better on ImageNet is better on names, not on distances")
     return figure
 
 
@@ -71,9 +67,8 @@ def readings(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(tasks)), labels=[f"{dataset}: {task}" for dataset, task in tasks])
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 100), ylim=(len(tasks) - 0.5, -0.5), xlabel="right, %, mean of 12 checkpoints")
-    handles = [Line2D([], [], linestyle="", marker="o", color=c, label=name) for name, c in READERS.items()]
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, columnspacing=1.2, handletextpad=0.3)
-    _headline(figure, "What words read from public models, and what labels do")
+    key(figure, READERS, columns=3)
+    headline(figure, "What words read from public models, and what labels do")
     return figure
 
 
@@ -102,9 +97,8 @@ def mention_rates(table: pd.DataFrame) -> Figure:
     ax.set(
         ylim=(len(corpora) - 0.5, -0.5), xlim=(0.7, 60), xlabel="of the pictures that show it, the caption says so, %"
     )
-    handles = [Line2D([], [], linestyle="", marker="o", color=c, label=name) for name, c in THINGS.items()]
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, columnspacing=1.2, handletextpad=0.3)
-    _headline(figure, "Web captions mention dogs more often than traffic lights")
+    key(figure, THINGS, columns=4)
+    headline(figure, "Web captions mention dogs more often than traffic lights")
     return figure
 
 

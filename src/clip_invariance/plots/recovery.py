@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from clip_invariance.experiments.recovery import (
@@ -35,7 +30,8 @@ from clip_invariance.experiments.recovery import (
 )
 from clip_invariance.experiments.recovery_pictures import USUAL
 from clip_invariance.plots.dashcam import FACTOR_NAMES
-from clip_invariance.plots.style import PALETTE, WIDTH, faint
+from clip_invariance.plots.marks import bounded, dots, errors, floor, headline, key, level, row_levels, row_names
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
 SERIES = {
     FULL: PALETTE["red"],
@@ -48,45 +44,9 @@ SERIES = {
     SCRATCH: PALETTE["grey"],
     MENTIONED: PALETTE["green"],
 }
+#: What is drawn with open marks: an untrained network that is only read.
+OPEN = (EARLY_UNTRAINED, UNTRAINED_)
 THINGS = {"light": "small light", "pedestrian": "somebody crossing"}
-
-
-def _headline(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold")
-
-
-def _key(figure: Figure, series: Mapping[str, str], columns: int = 2) -> None:
-    """Names of the colours below the axes."""
-    handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=5, color=colour, label=name, **_filling(name))
-        for name, colour in series.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
-
-
-def _filling(name: str) -> dict[str, Any]:
-    """Marks of an untrained network that is only read are open."""
-    return {"markerfacecolor": "none"} if name in (EARLY_UNTRAINED, UNTRAINED_) else {}
-
-
-def _dots(ax: Axes, table: pd.DataFrame, row: str, series: Mapping[str, str], names: Mapping[str, str]) -> None:
-    """A line of dots with intervals for each value of ``row``, from top to bottom in the order of the table."""
-    order = list(dict.fromkeys(table[row]))
-    present = [name for name in series if name in set(table["series"])]
-    for number, name in enumerate(present):
-        rows = table[table["series"] == name].set_index(row).reindex(order)
-        y = np.arange(len(order)) + 0.15 * (number - (len(present) - 1) / 2)
-        error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-        ax.errorbar(rows["value"], y, xerr=error, fmt="o", color=series[name], markersize=4.5, capsize=2, linewidth=1.1)
-    for y in np.arange(1, len(order)) - 0.5:
-        ax.axhline(y, color=faint(), alpha=0.25, linewidth=0.6)
-    ax.set_yticks(range(len(order)), labels=[names.get(name, name) for name in order])
-    ax.set_ylim(len(order) - 0.5, -0.5)
-
-
-def _chance_marks(ax: Axes, factors: Sequence[str]) -> None:
-    for y, factor in enumerate(factors):
-        ax.plot([CHANCE[factor]] * 2, [y - 0.45, y + 0.45], color=faint(), linestyle=":", linewidth=1.2)
 
 
 # ---------------------------------------------------------------- labels and depths
@@ -94,6 +54,7 @@ def _chance_marks(ax: Axes, factors: Sequence[str]) -> None:
 
 def labels_needed(table: pd.DataFrame) -> Figure:
     """Accuracy against labelled pictures, a panel for each lost factor."""
+    table = bounded(table)
     tasks = list(dict.fromkeys(table["task"]))
     budgets = sorted(set(table["labels"]) - {0})
     figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.9), sharex=True, sharey=True, layout="constrained")
@@ -102,21 +63,20 @@ def labels_needed(table: pd.DataFrame) -> Figure:
         for number, (name, colour) in enumerate(SERIES.items()):
             line = rows[rows["series"] == name].sort_values("labels")
             x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
-            error = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
             style = "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
-            ax.errorbar(x, line["value"], yerr=error, fmt=f"o{style}", color=colour, markersize=4, capsize=2,
-                        linewidth=1.5, elinewidth=1, **_filling(name))  # fmt: skip
+            ax.errorbar(x, line["value"], yerr=errors(line), fmt=f"o{style}", color=colour, markersize=4, capsize=2,
+                        linewidth=1.5, elinewidth=1, mfc="none" if name in OPEN else colour)  # fmt: skip
         ceiling = rows[rows["series"] == "trained on labels"].iloc[0]
-        ax.axhspan(ceiling["low"], min(ceiling["high"], 100), color=faint(), alpha=0.3, linewidth=0)
+        ax.axhspan(ceiling["low"], ceiling["high"], color=faint(), alpha=0.3, linewidth=0)
         ax.annotate("trained on labels", (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", va="top", fontsize=8, color=faint())  # fmt: skip
-        ax.axhline(rows.loc[rows["series"] == "chance", "value"].iloc[0], color=faint(), linestyle=":", linewidth=1.1)
+                    textcoords="offset points", va="top", fontsize=SMALL, color=faint())  # fmt: skip
+        floor(ax, CHANCE[task])
         ax.set(ylabel="right, %", ylim=(40, 103))
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
     axes[-1].set_xlabel("labelled pictures, those for validation included")
-    _headline(figure, "What comes back, by how many pictures are labelled")
-    _key(figure, SERIES)
+    headline(figure, "What comes back, by how many pictures are labelled")
+    key(figure, {name: (colour, "o", name not in OPEN) for name, colour in SERIES.items()})
     return figure
 
 
@@ -134,6 +94,7 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
 
 def depths(table: pd.DataFrame) -> Figure:
     """Probes from the input to the embedding, then tuning, by budget; open marks are the untrained network."""
+    table = bounded(table)
     tasks = list(dict.fromkeys(table["task"]))
     order = list(dict.fromkeys(table["depth"]))
     figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.2), sharex=True, layout="constrained")
@@ -144,17 +105,15 @@ def depths(table: pd.DataFrame) -> Figure:
         here = table[table["task"] == task].set_index(["labels", "encoder"]).sort_index()
         for (n, encoder), shift in zip(series, np.linspace(-0.27, 0.27, len(series)), strict=True):
             rows = here.loc[[(n, encoder)]].set_index("depth").reindex(order)
-            error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
-            ax.errorbar(rows["value"], np.arange(len(order)) + shift, xerr=error, fmt="o", color=colours[n],
-                        markersize=4.5, capsize=2, linewidth=1.1, **_filling(encoder))  # fmt: skip
-        ax.axvline(CHANCE[task], color=faint(), linestyle=":", linewidth=1.1)
+            ax.errorbar(rows["value"], np.arange(len(order)) + shift, xerr=errors(rows), fmt="o", color=colours[n],
+                        markersize=4.5, capsize=2, linewidth=1.1, mfc="none" if encoder in OPEN else colours[n])  # fmt: skip
+        level(ax, CHANCE[task])
         ax.axhline(len(order) - 2.5, color=faint(), linewidth=0.8)
-        ax.set_yticks(range(len(order)), labels=order)
-        ax.set_ylim(len(order) - 0.5, -0.5)
+        row_names(ax, order)
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xlabel("right, % (open marks: the network untrained)")
-    _headline(figure, "Where in the network it was lost: probes by depth, then tuning")
-    _key(figure, {f"{n} labelled pictures": colour for n, colour in colours.items()})
+    headline(figure, "Where in the network it was lost: probes by depth, then tuning")
+    key(figure, {f"{n} labelled pictures": colour for n, colour in colours.items()})
     return figure
 
 
@@ -193,14 +152,14 @@ def price(table: pd.DataFrame) -> Figure:
             ax.plot(rows["captioned"].iloc[-1], rows["light"].iloc[-1], "D", color=colour, markersize=6)
         start = table[(table["shown"] == shown) & (table["series"] == LORA) & (table["share"] == 0)].iloc[0]
         ax.plot(start["captioned"], start["light"], "o", color=PALETTE["blue"], markersize=7)
-        ax.axhline(CHANCE["light"], color=faint(), linestyle=":", linewidth=1.1)
+        floor(ax, CHANCE["light"])
         ax.set_title("as usual" if shown == USUAL else shown, fontweight="normal")
     for ax in axes[:, 0]:
         ax.set_ylabel("light right, %")
     for ax in axes[-1]:
         ax.set_xlabel("car right, in words, %")
-    _headline(figure, "What the light costs: from the original weights to the tuned ones")
-    _key(figure, {"untuned, probe": PALETTE["blue"], **colours})
+    headline(figure, "What the light costs: from the original weights to the tuned ones")
+    key(figure, {"untuned, probe": PALETTE["blue"], **colours})
     return figure
 
 
@@ -234,12 +193,13 @@ MOVES = {
 
 def invariances(table: pd.DataFrame) -> Figure:
     """Before and after: an invariance removed with captions, one added with pairs, and the controls."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 5.8), layout="constrained")
     wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
-    _dots(ax, table, "measure", MOVES, wrapped)
+    dots(ax, table, "measure", MOVES, wrapped)
     ax.set_xlabel("right, %")
-    _headline(figure, "512 captions take nothing out, pairs put something in")
-    _key(figure, MOVES)
+    headline(figure, "512 captions take nothing out, pairs put something in")
+    key(figure, MOVES)
     return figure
 
 
@@ -258,13 +218,14 @@ MAPS = {"words": PALETTE["orange"], "words through a map": PALETTE["blue"], "pro
 
 def word_map(table: pd.DataFrame) -> Figure:
     """Words, words through a map, and probes for every factor."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 5.0), layout="constrained")
     rows = table[table["series"] != "chance"]
-    _dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
-    _chance_marks(ax, list(dict.fromkeys(rows["factor"])))
+    dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
+    row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("right, % (dotted: chance)")
-    _headline(figure, "One linear map lets words reach some of what the embedding holds")
-    _key(figure, MAPS, columns=3)
+    headline(figure, "One linear map lets words reach some of what the embedding holds")
+    key(figure, MAPS, columns=3)
     return figure
 
 
@@ -291,13 +252,14 @@ KEEPERS = {
 
 def kept_from_the_start(table: pd.DataFrame) -> Figure:
     """Probes for every factor on encoders that were trained to keep more."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 6.0), layout="constrained")
     rows = table[table["series"] != "chance"]
-    _dots(ax, rows, "factor", KEEPERS, FACTOR_NAMES)
-    _chance_marks(ax, list(dict.fromkeys(rows["factor"])))
+    dots(ax, rows, "factor", KEEPERS, FACTOR_NAMES)
+    row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("probe on the embedding right, % (dotted: chance)")
-    _headline(figure, "Losses and captions that keep more from the start")
-    _key(figure, {name: colour for name, colour in KEEPERS.items() if name in set(rows["series"])})
+    headline(figure, "Losses and captions that keep more from the start")
+    key(figure, {name: colour for name, colour in KEEPERS.items() if name in set(rows["series"])})
     return figure
 
 
@@ -323,22 +285,24 @@ def one_or_many(table: pd.DataFrame) -> Figure:
     behind = table.groupby("encoder", sort=False)["shortfall"].first()
     for _, row in table.iterrows():
         x, y = tasks.index(row["task"]), encoders.index(row["encoder"])
-        ax.text(x, y, f"{row['value']:.0f}", ha="center", va="center", fontsize=8,
+        ax.text(x, y, f"{row['value']:.0f}", ha="center", va="center", fontsize=SMALL,
                 fontweight="bold" if row["best"] else "normal")  # fmt: skip
         if row["best"]:
             ax.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, color=PALETTE["orange"]))
     for y, name in enumerate(encoders):
-        ax.text(len(tasks), y, f"{behind[name]:.0f}", ha="center", va="center", fontsize=8, color=PALETTE["red"])
+        ax.text(len(tasks), y, f"{behind[name]:.0f}", ha="center", va="center", fontsize=SMALL, color=PALETTE["red"])
     names = [*(SHORT[task] for task in tasks), "worst gap"]
-    ax.set_xticks(range(len(names)), labels=names, fontsize=8, rotation=40, ha="left", rotation_mode="anchor")
-    ax.set_yticks(range(len(encoders)), labels=encoders, fontsize=8)
+    ax.set_xticks(range(len(names)), labels=names, fontsize=SMALL, rotation=40, ha="left", rotation_mode="anchor")
+    ax.set_yticks(range(len(encoders)), labels=encoders, fontsize=SMALL)
     ax.set_xlim(-0.5, len(tasks) + 0.5)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    figure.text(0.02, 0, f"framed: within {TIE:g} points of the best", fontsize=8, color=PALETTE["orange"], va="top")
-    _headline(figure, "Encoders by task: probe on the frozen embedding, % right")
+    figure.text(
+        0.02, 0, f"framed: within {TIE:g} points of the best", fontsize=SMALL, color=PALETTE["orange"], va="top"
+    )
+    headline(figure, "Encoders by task: probe on the frozen embedding, % right")
     return figure
 
 

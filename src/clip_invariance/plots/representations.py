@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -9,24 +10,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from clip_invariance.experiments.place_informative import GLOBAL, RESTRICTED
 from clip_invariance.experiments.place_support import CELLS
 from clip_invariance.experiments.red_green import PUBLISHED
 from clip_invariance.experiments.scenes import CLASSES
 from clip_invariance.measure.statistics import summarise
+from clip_invariance.plots.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_claim
 from clip_invariance.plots.places import COLOURS, NAMES
-from clip_invariance.plots.style import PALETTE, WIDTH, end_labels, faint
+from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 #: Rounding error of 32-bit floats relative to a number of size one.
 FLOAT_ERROR = float(np.finfo(np.float32).eps)
 PROBE_CHANCE = 1 / CELLS**2
-
-
-def errors(rows: pd.DataFrame) -> np.ndarray:
-    """Lengths of error bars below and above, (2, n), from columns value, low and high."""
-    return np.array([rows["value"] - rows["low"], rows["high"] - rows["value"]])
 
 
 def shift_errors(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,19 +42,14 @@ def shift_error(summary: pd.DataFrame) -> Figure:
         ax.plot(max(rows["shift_error_untrained"], floor), y, "o", mfc="none", mec=colour, markersize=8)
         ax.plot(max(rows["shift_error"], floor), y, "o", color=colour, markersize=8)
     for x, text in ((FLOAT_ERROR, "rounding error\nof 32-bit floats"), (1.0, "distance\nbetween classes")):
-        ax.axvline(x, color=faint(), linestyle=":", linewidth=1)
-        ax.text(x, len(nets) - 0.45, text, ha="center", va="bottom", color=faint(), fontsize=8.5)
+        level(ax, x, text)
     ax.set_xscale("log")
     ax.set_xlim(FLOAT_ERROR / 12, 30)
     ax.set_ylim(-0.6, len(nets) - 0.4)
     ax.set_yticks(range(len(nets)), labels=[NAMES[net] for net in reversed(nets)])
     ax.set_xlabel("largest change of the features under a shift,\nas a share of the distance between classes")
-    ax.set_title("Only the torus CNN ignores a shift", pad=30)
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=faint(), label="trained"),
-        Line2D([], [], linestyle="", marker="o", mfc="none", mec=faint(), label="untrained"),
-    ]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.2, 0.0))
+    headline(figure, "Only the torus CNN ignores a shift")
+    key(figure, {"trained": faint(), "untrained": (faint(), "o", False)})
     return figure
 
 
@@ -80,11 +71,15 @@ def consistencies(table: pd.DataFrame) -> pd.DataFrame:
 
 def shift_consistency(summary: pd.DataFrame) -> Figure:
     """Share of pictures that keep their prediction under a shift."""
-    ordered = summary.set_index("architecture").loc[[net for net in NAMES if net in set(summary["architecture"])]]
+    ordered = (
+        bounded(summary, high=1)
+        .set_index("architecture")
+        .loc[[net for net in NAMES if net in set(summary["architecture"])]]
+    )
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(ordered) + 1.0), layout="constrained")
     for y, (net, row) in enumerate(ordered[::-1].iterrows()):
         colour = PALETTE[COLOURS[str(net)]]
-        ax.errorbar(row["value"], y, xerr=errors(row.to_frame().T), color=colour, marker="o", markersize=8, capsize=3)
+        ax.errorbar(row["value"], y, xerr=errors(row), color=colour, marker="o", markersize=8, capsize=3)
         ax.annotate(
             f"{100 * row['value']:.0f} %",
             (row["value"], y),
@@ -98,7 +93,7 @@ def shift_consistency(summary: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 1.04)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
     ax.set_xlabel("pictures that keep their predicted object under a shift")
-    ax.set_title("Blurring before subsampling steadies an ordinary CNN")
+    headline(figure, "Blurring before subsampling steadies an ordinary CNN")
     return figure
 
 
@@ -137,6 +132,7 @@ LABELLINGS = {
 
 def labels_define_place(summary: pd.DataFrame) -> Figure:
     """What a probe reads about place, and how much of the variance is place, by labelling."""
+    summary = bounded(summary, high=1)
     panels = {
         "place_probe": (
             "Where place was readable, it stays so …",
@@ -151,16 +147,16 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
         shown = [name for name in present if name in set(rows["labels"])]
         for y, labelling in enumerate(reversed(shown)):
             _labelling_row(ax, y, rows[rows["labels"] == labelling])
-        ax.set_yticks(range(len(shown)), labels=[LABELLINGS[name] for name in reversed(shown)])
+        names = [textwrap.fill(LABELLINGS[name], 20) for name in reversed(shown)]
+        ax.set_yticks(range(len(shown)), labels=names)
         ax.set_ylim(-0.6, len(shown) - 0.4)
         ax.set_xlim(0, 1.02)
-        ax.set_title(title)
+        panel_claim(ax, title, 40)
         ax.set_xlabel(label)
-    axes[0].axvline(PROBE_CHANCE, color=faint(), linestyle=":", linewidth=1)
-    axes[0].text(PROBE_CHANCE + 0.01, -0.55, "chance", color=faint(), va="bottom")
+    level(axes[0], PROBE_CHANCE)
+    axes[0].text(PROBE_CHANCE + 0.02, -0.55, "chance", color=faint(), va="bottom")
     nets = [net for net in NAMES if net in set(summary["architecture"])]
-    handles = [Line2D([], [], linestyle="", marker="o", color=PALETTE[COLOURS[net]], label=NAMES[net]) for net in nets]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    key(figure, {NAMES[net]: PALETTE[COLOURS[net]] for net in nets}, columns=3)
     return figure
 
 
@@ -169,8 +165,7 @@ def _labelling_row(ax: Axes, y: int, rows: pd.DataFrame) -> None:
     offsets = np.linspace(0.22, -0.22, len(rows)) if len(rows) > 1 else np.zeros(1)
     for offset, (_, row) in zip(offsets, rows.iterrows(), strict=True):
         colour = PALETTE[COLOURS[row["architecture"]]] if row["architecture"] in COLOURS else faint()
-        bars = errors(row.to_frame().T)
-        ax.errorbar(row["value"], y + offset, xerr=bars, color=colour, marker="o", markersize=6, capsize=2)
+        dot(ax, row, y + offset, colour)
 
 
 def describe_labels_define_place(summary: pd.DataFrame) -> str:
@@ -189,13 +184,14 @@ def informative_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 POOLINGS: Mapping[str, tuple[str, str]] = {
-    GLOBAL: ("ignores place everywhere", "green"),
+    GLOBAL: ("ignores place\neverywhere", "green"),
     RESTRICTED: ("knows the half", "orange"),
 }
 
 
 def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
     """Accuracy where objects are at home, and where they have left it, against how often they are at home in training."""
+    summary = bounded(summary, high=1)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
     titles = {
         "same world": "Where place tells something, ignoring it costs accuracy …",
@@ -208,12 +204,12 @@ def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
             line = summary[(summary["architecture"] == net) & (summary["group"] == group)].sort_values("at_home")
             ax.errorbar(line["at_home"], line["value"], errors(line), color=PALETTE[colour], marker="o", capsize=3)
             ends[name] = (float(line["value"].iloc[-1]), PALETTE[colour])
-        ax.axhline(1 / CLASSES, color=faint(), linestyle=":", linewidth=1)
+        floor(ax, 1 / CLASSES)
         ax.text(0.5, 1 / CLASSES + 0.015, "chance", ha="left", va="bottom", color=faint())
         ax.set_ylim(0, 1.03)
-        ax.set_xlim(0.47, last + 0.62 * (last - 0.5))
-        end_labels(ax, last, ends, pad=8)
-        ax.set_title(title)
+        ax.set_xlim(0.48, last + 0.02)
+        end_labels(ax, last + 0.02, ends, gap=0.11)
+        panel_claim(ax, title)
         ax.set_ylabel("accuracy")
     ticks = sorted(summary["at_home"].unique())
     axes[1].set_xticks(ticks, labels=[f"{100 * tick:.0f} %" for tick in ticks])
@@ -224,7 +220,7 @@ def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
 def describe_cost_of_global_invariance(summary: pd.DataFrame) -> str:
     """Alt text of :func:`cost_of_global_invariance`."""
     rows = [
-        f"{POOLINGS[net][0]}, at home {100 * home:.0f} % of the time, {group}: {100 * value:.0f} %"
+        f"{POOLINGS[net][0].replace(chr(10), ' ')}, at home {100 * home:.0f} % of the time, {group}: {100 * value:.0f} %"
         for net, home, group, value in summary[["architecture", "at_home", "group", "value"]].itertuples(index=False)
     ]
     return f"Accuracy by probability of being at home, for two nets. {'; '.join(rows)}."
