@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
 from clip_invariance.report.provenance import peak_memory_mb
 from clip_invariance.report.speed import Point, Share
 
-AMOUNTS: dict[Share, tuple[int, ...]] = {"seeds": (1, 2, 4), "arms": (1, 2, 4), "image side": (16, 32, 64, 96)}
+AMOUNTS: dict[Share, tuple[int, ...]] = {"seeds": (1, 2, 4), "arms": (1, 2, 4), "image side": (24, 48, 96, 144)}
 IMAGES, STEPS, BATCH = 1000, 10, 128
 SIZED_STEPS, SIZED_IMAGES = 4, 256
 
@@ -71,7 +71,7 @@ def points() -> list[Point]:
     for of, amounts in AMOUNTS.items():
         for amount in amounts:
             command = [sys.executable, __file__, of, str(amount)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             seconds, memory = json.loads(done.stdout.splitlines()[-1])
             found.append(Point(of=of, amount=float(amount), seconds=seconds, memory_mb=memory))
             print(f"{of:>10} {amount:3}  {seconds:7.2f} s  {memory:7.0f} MB", flush=True)
