@@ -20,7 +20,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from clip_invariance.report.sphinx_ext import NARROW_SPACE, box, element, figure_label, link_to, number, shown
+from clip_invariance.report.numbers import NARROW_SPACE, number
+from clip_invariance.report.sphinx_ext import box, element, figure_label, link_to, shown
 
 logger = logging.getLogger(__name__)
 

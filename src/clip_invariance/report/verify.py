@@ -10,11 +10,11 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.numbers import bounded, in_full, number, with_unit
 from clip_invariance.report.results import (
     PUBLISHED,
     Results,
     RunRecord,
-    Value,
     complete_folders,
     load_results,
     read_folders,
@@ -22,7 +22,6 @@ from clip_invariance.report.results import (
     write_bytes,
     write_json,
 )
-from clip_invariance.report.sphinx_ext import interval, number, point, with_unit
 from clip_invariance.report.words import plain, run_line, table
 
 PAGE = "verify.html"
@@ -161,13 +160,10 @@ def printed_row(row: Row, published: Results, mine: Results) -> list[str]:
     name = row.name.partition(".")[2]
     value, yours = published.values.values[name], mine.values.values.get(name)
     tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
-    texts = in_full(value), in_full(yours) if yours else "", tolerance
+    shown = [in_full(bounded(row.name, found)) if found else "" for found in (value, yours)]
+    texts = *shown, tolerance
     outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
     return [f"`{name}`", *(plain(text) for text in texts), outcome]
-
-
-def in_full(value: Value) -> str:
-    return f"{point(value)} {interval(value)}"
 
 
 STYLE = """
