@@ -405,7 +405,10 @@ class ResultFigure(ResultDirective):
 
 
 class ResultTable(ResultDirective):
-    """``{result-table} 01/kayhan``; ``:digits:`` sets the decimals shown, ``:columns:`` picks and orders columns."""
+    """``{result-table} 01/kayhan``; ``:digits:`` sets the most decimals shown, ``:columns:`` picks and orders columns.
+
+    By default all columns are shown that have something to say.
+    """
 
     kind = "table"
     option_spec: ClassVar[dict[str, Any]] = {"digits": directives.nonnegative_int, "columns": directives.unchanged}
@@ -413,7 +416,8 @@ class ResultTable(ResultDirective):
     def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
         with (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.csv").open(newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
-        wanted = [name.strip() for name in self.options.get("columns", ",".join(header)).split(",")]
+        filled = [name for name, *cells in zip(header, *rows, strict=True) if any(cells)]
+        wanted = [name.strip() for name in self.options.get("columns", ",".join(filled)).split(",")]
         if unknown := [name for name in wanted if name not in header]:
             logger.warning("%s has no column %s", sidecar.name, ", ".join(unknown), location=self.get_location())
             return []
@@ -475,9 +479,9 @@ def rule_in_words(row: ClaimRow, results: dict[str, Results]) -> list[nodes.Node
         return []
 
     def line(condition: Condition, state: str) -> box:
-        outcome = {"missing": "no result yet"}.get(state, state)
+        outcome = {"missing": "no result yet", "open": "undecided"}.get(state, state)
         value = find_value(results, condition.value)
-        found = f", measured {in_full(value)}" if value else ""
+        found = f", {'' if is_undetermined(value) else 'measured '}{in_full(value)}" if value else ""
         test = element("span", "claim-test", element("code", "", condition.value), f" {asked(condition, value)}{found}")
         return element("li", "", f"{condition.reads}: ", element("strong", "", outcome), " (", test, ")")
 
