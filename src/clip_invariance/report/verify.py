@@ -130,6 +130,7 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
         "",
         f"A value counts as reproduced when it differs from the published one by no more than the tolerance.{said}",
         "",
+        *in_all(compare({c: r for c, r in published.items() if c in yours}, yours)),
     ]
     for chapter, mine in yours.items():
         text += [f"## Chapter {int(chapter)}", ""]
@@ -147,6 +148,16 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
     for chapter in published.keys() - yours.keys():
         text += [f"## Chapter {int(chapter)}", "", "Not in your run.", ""]
     return "\n".join(text)
+
+
+def in_all(compared: Comparison) -> list[str]:
+    """The outcome over all chapters that were run, and what to look at first; nothing where nothing can be compared."""
+    if not compared.rows:
+        return []
+    outside = [f"`{row.name}`" for row in compared.rows if row.yours is not None and not row.ok]
+    missing = f", {compared.missing} missing from your run" if compared.missing else ""
+    text = [f"**In all: {compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
+    return [*text, f"Outside: {', '.join(outside)}.", ""] if outside else text
 
 
 def origin_line(run: RunRecord) -> str:
@@ -172,6 +183,14 @@ body { font: 1rem/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #8884; text-align: left; }
 .cell-label { display: none; }
+code { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  table, tbody, tr, td { display: block; }
+  thead, td:empty { display: none; }
+  tr { padding: 0.5rem 0; border-bottom: 1px solid #8884; }
+  td { padding: 0.1rem 0; border: 0; }
+  .cell-label { display: inline-block; width: 6rem; opacity: 0.75; }
+}
 """
 
 
