@@ -302,6 +302,7 @@ class VerdictRole(SphinxRole):
             logger.warning("no claim %r is registered", self.text, location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
         content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+        content["html"] = {"title": row.claim.claim}
         return [link_to(claim_label(self.text), content, self.env.docname, required=True)], []
 
 
@@ -650,9 +651,10 @@ class ChapterCard(SphinxDirective):
         measured = [row for row in rows if row.verdict not in ("not yet measured", "cited only")]
         if not measured:
             return element("p", "chapter-answer", "Not measured yet.")
-        node = element("p", "chapter-answer", f"The answer in short ({len(measured)} of {len(rows)} claims measured): ")
+        node = element("p", "chapter-answer", f"Verdicts ({len(measured)} of {len(rows)} claims measured): ")
         for row in measured:
             content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+            content["html"] = {"title": row.claim.claim}
             node += [link_to(claim_label(row.claim.id), content, self.env.docname), nodes.Text(" ")]
         return node
 
