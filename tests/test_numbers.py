@@ -9,6 +9,7 @@ from clip_invariance.report.numbers import (
     bounded,
     by_sign,
     in_full,
+    in_one_style,
     interval,
     number,
     point,
@@ -58,6 +59,15 @@ def test_no_decimals_and_no_interval_where_nothing_varies() -> None:
 @pytest.mark.parametrize(("x", "shown"), [(51.2, "51.2"), (100.0, "100"), (-0.5, "−0.5"), (-0.0001, "0")])
 def test_shortest_keeps_what_is_not_zero(x: float, shown: str) -> None:
     assert shortest(x, 3) == shown
+
+
+def test_numbers_of_others_are_in_our_style() -> None:
+    assert in_one_style("-.33 (-.46 to -.20)") == "−0.33 (−0.46 to −0.20)"
+    assert (
+        in_one_style("at .93, not 1.93; 2026-11-26, ViT-B-32, 3-5, C28-0")
+        == "at 0.93, not 1.93; 2026-11-26, ViT-B-32, 3-5, C28-0"
+    )
+    assert in_one_style("zero-shot -0 and -0.0, not -0.05") == "zero-shot 0 and 0.0, not −0.05"
 
 
 def test_a_part_of_next_to_nothing_is_not_determined() -> None:

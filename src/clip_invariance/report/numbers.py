@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -46,6 +47,17 @@ def shortest(x: float, digits: int) -> str:
     """
     printed = number(x, digits)
     return printed.rstrip("0").rstrip(".") if "." in printed else printed
+
+
+def in_one_style(text: str) -> str:
+    """Numbers inside a text that others wrote, in our style: a minus sign is no hyphen, and zeros are written out.
+
+    >>> in_one_style("from -.33 to .93, zero-shot -0 at 1-2")
+    'from −0.33 to 0.93, zero-shot 0 at 1-2'
+    """
+    text = re.sub(r"(?<![\w.])\.(?=\d)", "0.", text)
+    text = re.sub(r"(?<![\w/.)-])-(?=\d)", MINUS, text)
+    return re.sub(rf"{MINUS}(?=0(?:\.0+)?(?![.\d]))", "", text)
 
 
 def power_of_ten(x: float) -> str:

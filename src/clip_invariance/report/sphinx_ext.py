@@ -47,6 +47,7 @@ from clip_invariance.report.numbers import (
     by_sign,
     ends,
     in_full,
+    in_one_style,
     interval,
     is_undetermined,
     number,
@@ -310,7 +311,7 @@ class ElsewhereRole(SphinxRole):
     """``{elsewhere}`99.8```: a number from somebody else's publication, exempt from the check for typed results."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        return [nodes.inline("", self.text, classes=["elsewhere"])], []
+        return [nodes.inline("", in_one_style(self.text), classes=["elsewhere"])], []
 
 
 # ---------------------------------------------------------------- figures and tables
@@ -389,7 +390,7 @@ class ResultFigure(ResultDirective):
         pictures = [
             nodes.image(
                 uri=f"{folder}/{sidecar.name}{ending}.svg",
-                alt=sidecar.alt,
+                alt=in_one_style(sidecar.alt),
                 classes=[f"only-{theme}"],
                 width=f"{sidecar.width_px}px",
                 height=f"{sidecar.height_px}px",
@@ -458,7 +459,7 @@ def cell(text: str, digits: int) -> box:
     try:
         x = float(text)
     except ValueError:
-        return element("td", "", cell_text(text))
+        return element("td", "", in_one_style(cell_text(text)))
     whole = re.fullmatch(r"-?\d+", text) is not None
     return element("td", "num", text.replace("-", MINUS) if whole else number(x, digits))
 
