@@ -350,6 +350,16 @@ def test_address_of_a_row_shows_it_whatever_is_filtered(visit: Visit) -> None:
     )
 
 
+def test_address_of_a_row_may_be_written_as_its_id_is_printed(visit: Visit) -> None:
+    page = visit.open(f"{LEDGER}#C04")
+    top, shade, plain = (
+        page.locator("#c04").evaluate("row => row.getBoundingClientRect().top"),
+        *(page.locator(row).evaluate("row => getComputedStyle(row).backgroundColor") for row in ("#c04", "#c05")),
+    )
+    assert 0 < top < LAPTOP["height"] / 2
+    assert shade != plain
+
+
 #: Where the middle of each visible mark lies, from 0 to 1 of its track, and what the table of numbers says.
 MARKS = """
 () => [[...document.querySelectorAll('.explore-mark:not([hidden])')]
@@ -379,7 +389,14 @@ def test_slider_moves_the_marks_to_what_was_measured(visit: Visit) -> None:
     assert said.inner_text() == "always"
     page.locator(".explore-legend input").first.uncheck()  # words
     assert page.evaluate(MARKS)[0] == pytest.approx([0.995], abs=0.003)
-    page.keyboard.press("Space")
+    page.locator(".explore-numbers summary").click()
+    assert page.locator(".explore-numbers th[scope=col]:visible").all_inner_texts()[1:3] == ["probe", "chance"]
+    place = "mark => mark.offsetTop / mark.parentElement.offsetHeight"
+    probe = page.locator(".explore-mark.mark-1").first
+    assert probe.evaluate(place) == pytest.approx(0.5, abs=0.03)  # the whole row is its own
+    page.locator(".explore-legend input").first.check()
+    assert probe.evaluate(place) > 0.6
+    page.locator(".explore-numbers summary").click()
     assert len(page.evaluate(MARKS)[0]) == 3
     assert page.locator(".explore").evaluate("figure => figure.offsetHeight") == height
 
@@ -438,12 +455,20 @@ def test_search_finds_a_chapter(visit: Visit) -> None:
     assert any("Hard and soft invariance" in text for text in found)
 
 
+def test_search_field_leaves_room_for_its_magnifying_glass(visit: Visit) -> None:
+    page = visit.open("search.html")
+    glass, field = (page.locator(f".bd-search-container .bd-search {part}") for part in ("i", "input"))
+    text_starts = field.evaluate("f => f.getBoundingClientRect().left + parseFloat(getComputedStyle(f).paddingLeft)")
+    assert glass.evaluate("g => g.getBoundingClientRect().right") < text_starts
+
+
 def test_opens_straight_from_the_folder(browser: Browser) -> None:
     """A site that was unpacked from an archive is read without a server."""
     context = browser.new_context(viewport=LAPTOP, offline=True)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
     page.goto(Path(built_project()[2], CHAPTER).as_uri())
     page.wait_for_selector("mjx-container[display=true] mjx-math")
     page.evaluate("document.fonts.ready")

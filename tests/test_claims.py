@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,17 @@ def test_registered_claims_are_well_formed() -> None:
     registered = load_claims()
     assert len(registered) > 30
     assert {row.verdict for row in evaluate(registered, {})} <= {"not yet measured", "cited only"}
+
+
+def test_registered_conditions_can_be_read_one_by_one() -> None:
+    """The ledger quotes the one that decided, without those before it, and says what its number is."""
+    leaning = re.compile(
+        r"(and|so|also|but|nor|neither|the same (holds|gain|on|for|in)|it (is as|moves)|with(out)? less)\b"
+    )
+    conditions = [(claim.id, condition) for claim in load_claims() for condition in claim.conditions]
+    assert [(c.reads, where) for where, c in conditions if leaning.match(c.reads)] == []
+    assert [(c.value, where) for where, c in conditions if not c.name or leaning.match(c.name)] == []
+    assert [c.reads for _, c in conditions if re.search(r"\s-\d", c.reads + c.name)] == []  # a minus sign is no hyphen
 
 
 @pytest.mark.parametrize(

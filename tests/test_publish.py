@@ -166,6 +166,7 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
     assert [row[0].removeprefix("value ") for row in rows] == ["drop", "gone"]
     assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes", "missing"]
     text = page.get_text()
+    assert "In all: 1 of 2 values within tolerance, 1 missing from your run." in text
     assert "1 of 2 values within tolerance, 1 missing." in text
     for part in ("Published: standard on A processor", "5 seeds", "torch 2.14.1"):
         assert part in text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import gzip
+import io
 import json
 import re
 import shutil
@@ -27,6 +29,7 @@ from clip_invariance.report.site import (
     last_change,
     read_inputs,
     stage,
+    status_page,
 )
 from clip_invariance.report.sphinx_ext import readable_share
 from clip_invariance.report.sphinx_pages import Origin, banner, citation
@@ -97,6 +100,8 @@ CITED = Origin(own=[], title="A 100 % report", author="Its authors", version="1.
 
 def test_citation_is_pinned_to_version_and_commit(site: Path) -> None:
     assert citation(Origin(own=[])) == ""
+    known = Origin(own=[], title="T", author="A", version="1", commit="", date="2026", url="https://example.org/t")
+    assert "url    = {https://example.org/t}" in citation(known)
     lines = citation(CITED).splitlines()
     assert lines[0] == "@techreport{captionsdefineinvariance,"
     for line in (r"title  = {A 100 \% report},", "author = {{Its authors}},", "year   = {2027},"):
@@ -164,10 +169,11 @@ def test_pages_load_only_what_they_need(site: Path) -> None:
 
 def test_every_icon_that_a_page_uses_is_in_our_small_font(site: Path) -> None:
     folder = site / "_static" / "icons"
-    code_of = dict(
-        re.findall(r'\.(fa-[a-z-]+)::before \{ content: "\\([0-9a-f]+)"', (folder / "icons.css").read_text())
-    )
-    with TTFont(folder / "icons.woff") as font:
+    sheet = (folder / "icons.css").read_text()
+    code_of = dict(re.findall(r'\.(fa-[a-z-]+)::before \{ content: "\\([0-9a-f]+)"', sheet))
+    font_inside = re.search(r'url\("data:font/woff;base64,([^"]+)"\)', sheet)
+    assert font_inside
+    with TTFont(io.BytesIO(base64.b64decode(font_inside[1]))) as font:
         drawn = set(font.getBestCmap())
     # in the text, because scripts write some buttons
     used = {name for path in pages(site) for name in re.findall(r"\bfa-[a-z-]+", path.read_text(encoding="utf-8"))}
@@ -190,6 +196,16 @@ def test_status_page(site: Path) -> None:
         assert part in text.replace("\u00a0", " ").replace("\u2011", "-")
     assert "0123456" in text
     assert "torch 2.14.1" in text
+
+
+def test_no_more_units_are_reused_than_there_are(tmp_path: Path) -> None:
+    """Records of older runs count a unit twice that two figures ask for."""
+    project, claims_file = make_project(tmp_path)
+    path = project / "figures" / "01" / "run.json"
+    path.write_text(path.read_text().replace('"reused": 7', '"reused": 31'))
+    text = status_page(read_inputs(project, "published", claims_file))
+    assert "24 of 24" in text
+    assert "31" not in text.replace("7 min 11", "")
 
 
 def test_executed_notebook_is_shown_without_its_injected_parameters(site: Path) -> None:

@@ -14,47 +14,15 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from clip_invariance.report.claims import CLAIMS_FILE, load_claims
-from clip_invariance.report.results import Value
 from clip_invariance.report.sphinx_ext import (
     MARKS,
     MEANINGS,
     VERDICTS,
     cell,
-    interval,
-    number,
-    point,
+    column_digits,
     readable_share,
-    with_unit,
 )
-from site_fixture import make_project, value_record
-
-
-def value(x: float, low: float, high: float, unit: str = "points", digits: int = 1) -> Value:
-    return Value.model_validate(value_record(x, low, high, 0.1, unit, digits))
-
-
-@pytest.mark.parametrize(
-    ("x", "digits", "printed"),
-    [(1.26, 1, "1.3"), (-1.26, 1, "−1.3"), (-0.04, 1, "0.0"), (0.0, 2, "0.00"), (98.0, 0, "98")],
-)
-def test_number(x: float, digits: int, printed: str) -> None:
-    assert number(x, digits) == printed
-
-
-def test_value_in_print() -> None:
-    measured = value(-1.26, -1.7, 0.04)
-    assert (point(measured), interval(measured)) == ("−1.3\u00a0points", "[−1.7, 0.0]")
-    assert point(value(98.24, 97.1, 99.4, "%")) == "98.2\u202f%"
-    assert point(value(0.5, 0.4, 0.6, "")) == "0.5"
-
-
-def test_a_tiny_value_does_not_read_as_zero() -> None:
-    tiny = value(2.1e-7, -1.8e-7, 2.4e-7, "", 3)
-    assert (point(tiny), interval(tiny)) == ("2.1 × 10⁻⁷", "[−1.8 × 10⁻⁷, 2.4 × 10⁻⁷]")
-
-
-def test_zero_within_a_visible_interval_stays_decimal() -> None:
-    assert point(value(0.0004, -2.0, 2.0)) == "0.0\u00a0points"
+from site_fixture import make_project
 
 
 def test_smallest_letters_decide_how_far_a_picture_may_shrink() -> None:
@@ -70,6 +38,14 @@ def test_smallest_letters_decide_how_far_a_picture_may_shrink() -> None:
 def test_table_cells(text: str, shown: str, classes: list[str]) -> None:
     node = cell(text, 2)
     assert (node.astext(), node["classes"]) == (shown, classes)
+
+
+def test_columns_have_the_decimals_they_need_and_one_style() -> None:
+    assert column_digits(["51.2", "48.75", "valid", ""], 3) == 2
+    assert column_digits(["51.2000001", "48.0"], 3) == 1  # what a computer left of 51.2
+    assert column_digits(["100.0", "98.0"], 3) == 0
+    assert column_digits(["1.23456"], 2) == 2
+    assert column_digits(["valid"], 2) == 0
 
 
 def test_every_verdict_has_its_own_mark_and_a_meaning() -> None:
@@ -93,6 +69,7 @@ PAGES = {
         "Others found {elsewhere}`98.2` %, we ran version 1.2.3 and `1.2`, $x = 1.2$, and 99.8 % is no result.\n\n"
         "```{result-figure} 01/accuracy_by_place\nA caption.\n```\n\n```{claims}\n:chapter: 01\n```\n"
     ),
+    "01_words": "# Signs\n\nThe other is {value}`01.c04_drop_vit:ahead|behind`, ours {value}`01.c03_slope:ahead|behind`.\n",
     "01_table": "# Table\n\n```{result-table} 01/kayhan\n```\n",
     "01_missing_value": "# A\n\n{value}`01.nowhere`\n",
     "01_missing_chapter": "# A\n\n{value}`09.c02_drop_torus`\n",
@@ -223,8 +200,32 @@ def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path,
     page = (built[0] / "book" / "claims.html").read_text(encoding="utf-8")
     assert [f'id="c{i:02d}"' in page for i in range(1, 45)] == [True] * 44
     assert "the torus net loses less than 2 points at unseen places" in page
-    assert "01.c02_drop_torus below 2" in page
+    assert "<code>01.c02_drop_torus</code> below 2\u00a0points, measured 1.2\u00a0points [0.8, 1.7]" in page
     assert 'href="01_ok.html#result-01-accuracy-by-place"' in page or "#result-01-accuracy-by-place" in page
+
+
+def test_every_number_of_the_ledger_says_what_it_is_and_what_was_asked(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "claims.html").read_text(encoding="utf-8"), "html.parser")
+    names = [name.get_text() for name in page.select(".claim-value > .claim-name")]
+    assert len(names) == len(page.select(".claim-number")) == 5
+    assert names[1].startswith(
+        "an invented number for the tests"
+    )  # a condition without a name: the value's description
+    assert names[1].endswith("; rule: above 99\u202f%")  # the undecided qualifier decided
+
+
+def test_rows_are_found_under_their_id_in_either_case(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "claims.html").read_text(encoding="utf-8"), "html.parser")
+    row, same = page.find(id="c28"), page.find(id="C28")
+    assert row is not None
+    assert same is not None
+    assert same.parent is row
+
+
+def test_words_agree_with_the_sign(built: tuple[Path, list[str]]) -> None:
+    page = (built[0] / "book" / "01_words.html").read_text(encoding="utf-8")
+    assert "31.6\u00a0points [28.0, 35.2] behind</span>" in page
+    assert "18.3\u00a0points [15.1, 21.5] ahead</span>" in page
 
 
 def test_ledger_can_be_filtered_by_what_each_row_says_about_itself(built: tuple[Path, list[str]]) -> None:
@@ -260,10 +261,3 @@ def test_explorer_is_complete_before_any_script_runs(built: tuple[Path, list[str
     assert cells == ["50.5 [48.0, 53.0]", "80.0 [78.0, 82.0]", "50.0", ""]
     (slider,) = figure.select("input[type=range]")
     assert (slider["min"], slider["max"], slider["aria-valuetext"]) == ("0", "2", "never")
-
-
-@pytest.mark.parametrize(
-    ("printed", "shown"), [("1", "1\u00a0point"), ("−1", "−1\u00a0point"), ("1.0", "1.0\u00a0points")]
-)
-def test_one_point_is_a_point(printed: str, shown: str) -> None:
-    assert with_unit(printed, "points") == shown

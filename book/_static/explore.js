@@ -21,8 +21,20 @@ function startExplorer(figure) {
     }
   }
 
+  // What a hidden reader leaves free is shared among the others: the height of a row in the picture, the width of the table.
+  function read() {
+    let shown = 0;
+    for (const { value, checked } of figure.querySelectorAll(".explore-legend input")) {
+      figure.classList.toggle(`without-${value}`, !checked);
+      figure.style.setProperty(`--lane-${value}`, shown);
+      for (const row of figure.querySelectorAll(".explore-numbers tr")) row.cells[Number(value) + 1].hidden = !checked;
+      shown += checked;
+    }
+    figure.style.setProperty("--shown", shown);
+  }
+
   figure.addEventListener("input", ({ target }) => {
-    if (target.type === "checkbox") figure.classList.toggle(`without-${target.value}`, !target.checked);
+    if (target.type === "checkbox") read();
     else show(choices[Number(target.value)]);
   });
 }

@@ -29,7 +29,10 @@ _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=Fal
 
 
 class Condition(BaseModel):
-    """``value relation threshold``, judged on the whole interval. ``value`` is an id such as "01.c02_drop_torus"."""
+    """``value relation threshold``, judged on the whole interval. ``value`` is an id such as "01.c02_drop_torus".
+
+    ``reads`` says in words what holds if the condition does, ``name`` what the number is.
+    """
 
     model_config = _STRICT
     role: Literal["essential", "qualifier"]
@@ -37,6 +40,7 @@ class Condition(BaseModel):
     relation: Literal["<", ">"]
     threshold: float
     reads: str
+    name: str = ""
 
     @property
     def chapter(self) -> str:

@@ -20,7 +20,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from clip_invariance.report.sphinx_ext import NARROW_SPACE, box, element, figure_label, link_to, number, shown
+from clip_invariance.report.numbers import NARROW_SPACE, number
+from clip_invariance.report.sphinx_ext import box, element, figure_label, link_to, shown
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ class Mark:
     high: float
 
     def text(self) -> str:
-        """As printed below the marks: "74.7 [69.7, 79.8]"."""
-        ends = f" [{number(self.low, 1)}, {number(self.high, 1)}]" if self.low < self.high else ""
+        """As printed below the marks: "74.7 [69.7, 79.8]", and not beyond 100, above which no accuracy lies."""
+        ends = f" [{number(self.low, 1)}, {number(min(self.high, 100), 1)}]" if self.low < self.high else ""
         return number(self.value, 1) + ends
 
     def place(self) -> str:

@@ -229,7 +229,12 @@ def origin(inputs: Inputs) -> Origin:
     cited = yaml.safe_load((inputs.project / CITATION).read_text(encoding="utf-8"))
     author = " and ".join(author["name"] for author in cited["authors"])
     commit, date = last_change(inputs.project)
-    return Origin(own=own, title=cited["title"], author=author, version=str(cited["version"]), commit=commit, date=date)
+    found = Origin(
+        own=own, title=cited["title"], author=author, version=str(cited["version"]), commit=commit, date=date
+    )
+    if address := cited.get("url") or (f"https://doi.org/{cited['doi']}" if "doi" in cited else ""):
+        found["url"] = address
+    return found
 
 
 def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -> None:
@@ -272,15 +277,16 @@ def failed_cells(notebook: Any) -> bool:
 
 
 def status_page(inputs: Inputs) -> str:
-    """When, where and how long each notebook ran."""
+    """When, where and how long each notebook ran, and with what."""
     text = [
         "# Status of the notebooks",
         "",
-        "What these pages were made from, notebook by notebook. *Run* is the time from start to end, *compute* the sum",
-        "over all units of work, including those taken from an earlier run; *reused* says how many were.",
+        "What these pages were made from, notebook by notebook. *Run* is the time from start to end. *Compute* is the sum",
+        "over all units of work (a unit is one training or one evaluation), including those taken from an earlier run;",
+        "*reused* says how many were. [Methods](methods.md#profiles) says what the profiles are.",
         "",
     ]
-    header = ["notebook", "profile", "date", "run", "compute", "reused", "device", "commit"]
+    header = ["notebook", "profile", "date, commit", "run", "compute", "reused", "device"]
     rows = []
     contents = (inputs.project / "_toc.yml").read_text(encoding="utf-8")
     for chapter, notebook in notebooks(inputs.project).items():
@@ -290,19 +296,32 @@ def status_page(inputs: Inputs) -> str:
             rows.append([link, "not run", *[""] * (len(header) - 2)])
             continue
         run = inputs.results[chapter].run
-        times = [
-            run.started[:10].replace("-", NO_BREAK_HYPHEN),
-            duration(run.wall_seconds),
-            duration(run.compute_seconds),
-        ]
-        scale, reused = f"{run.profile}, {run.seeds} seeds", f"{run.reused} of {run.units}"
-        rows.append([link, scale, *times, reused, plain(machine(run)), plain(short_commit(run))])
+        origin = f"{run.started[:10].replace('-', NO_BREAK_HYPHEN)}, {plain(short_commit(run))}"
+        times = duration(run.wall_seconds), duration(run.compute_seconds)
+        # Older records count a unit that was asked for twice as reused twice.
+        reused = f"{min(run.reused, run.units)} of {run.units}"
+        rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, reused, plain(machine(run))])
     text.append(table(header, rows))
-    for chapter, results in inputs.results.items():
-        versions = [f"{plain(name)} {plain(number_)}" for name, number_ in sorted(results.run.versions.items())]
-        memory = f"it took up to {results.run.peak_memory_mb:.0f} MB of memory"
-        text.append(f"**Chapter {int(chapter)}** was run with {', '.join(versions)}; {memory}.\n")
+    runs = {chapter: results.run for chapter, results in inputs.results.items()}
+    versions = {chapter: tuple(sorted(run.versions.items())) for chapter, run in runs.items()}
+    for group in dict.fromkeys(versions.values()):
+        those = [chapter for chapter, mine in versions.items() if mine == group]
+        used = ", ".join(f"{plain(name)} {plain(number)}" for name, number in group)
+        text.append(f"**{chapters_in_words(those)}** ran with {used}.\n")
+    memory = [f"{run.peak_memory_mb / 1000:.1f} GB in chapter {int(chapter)}" for chapter, run in runs.items()]
+    if memory:
+        text.append(f"One process took up to {', '.join(memory)}.\n")
     return "\n".join(text)
+
+
+def chapters_in_words(chapters: list[str]) -> str:
+    """
+    >>> chapters_in_words(["02"]), chapters_in_words(["01", "02", "05"])
+    ('Chapter 2', 'Chapters 1, 2 and 5')
+    """
+    numbers = [str(int(chapter)) for chapter in chapters]
+    many = f"Chapters {', '.join(numbers[:-1])} and {numbers[-1]}"
+    return many if len(numbers) > 1 else f"Chapter {numbers[0]}"
 
 
 # ---------------------------------------------------------------- Jupyter Book

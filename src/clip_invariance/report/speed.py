@@ -20,8 +20,9 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from clip_invariance.report.numbers import NO_BREAK_SPACE, number
 from clip_invariance.report.results import Count, ProfileName, RunRecord, Seconds, Text, _read, _Record
-from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, box, element, number, shown
+from clip_invariance.report.sphinx_ext import box, element, shown
 
 SPEED = Path("book/_data/speed.json")
 FIGURE = "growth"

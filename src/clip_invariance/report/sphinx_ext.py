@@ -1,6 +1,7 @@
 """Sphinx extension: prose quotes results by name, the ledger draws itself, and hand-typed results fail the build.
 
-Roles: ``{value}`01.c02_drop_torus``` (append ``:point`` for the number without its interval), ``{verdict}`C02```, and
+Roles: ``{value}`01.c02_drop_torus``` (append ``:point`` for the number without its interval, or ``:ahead|behind`` for a
+word that agrees with its sign), ``{verdict}`C02```, and
 ``{elsewhere}`99.8``` for a number that comes from somebody else's publication.
 Directives: ``{result-figure} 01/name``, ``{result-table} 01/name``, ``{claims}``, ``{ledger-filter}``,
 ``{chapter-card} 01``, ``{ledger-score}``, ``{verdict-key}``. What surrounds the text of a page is in
@@ -40,6 +41,23 @@ from clip_invariance.report.claims import (
     find_value,
     load_claims,
 )
+from clip_invariance.report.numbers import (
+    MINUS,
+    NO_BREAK_SPACE,
+    by_sign,
+    ends,
+    in_full,
+    in_one_style,
+    interval,
+    is_undetermined,
+    number,
+    point,
+    power_of_ten,
+    prints,
+    shortest,
+    with_unit,
+    within_bounds,
+)
 from clip_invariance.report.results import (
     Results,
     RunRecord,
@@ -56,11 +74,6 @@ LEDGER = "book/claims"
 LINK = "clip-invariance"
 CHAPTER_PAGE = re.compile(r"^book/(\d\d)_")
 VOID_TAGS = {"input"}
-NARROW_SPACE = "\u202f"
-NO_BREAK_SPACE = "\u00a0"
-MINUS = "\u2212"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MARKS: dict[Verdict, str] = {
     "supported": "✓",
@@ -85,7 +98,7 @@ MEANINGS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """The results and judged claims that these pages show."""
+    """The results and judged claims that these pages show; the numbers as :func:`within_bounds` prints them."""
 
     figures: Path
     results: dict[str, Results]
@@ -111,7 +124,8 @@ def load_shown(source_dir: Path, claims_file: Path = CLAIMS_FILE) -> Shown:
     figures = source_dir / "figures"
     results = read_folders(complete_folders(figures))
     rows = evaluate(load_claims(claims_file), results)
-    return Shown(figures, results, {row.claim.id: row for row in rows})
+    in_print = {chapter: within_bounds(found) for chapter, found in results.items()}
+    return Shown(figures, in_print, {row.claim.id: row for row in rows})
 
 
 def shown(env: BuildEnvironment) -> Shown:
@@ -122,54 +136,7 @@ def shown(env: BuildEnvironment) -> Shown:
     return cast(Shown, app.clip_invariance_shown)
 
 
-# ---------------------------------------------------------------- numbers in print
-
-
-def number(x: float, digits: int) -> str:
-    """Print with a fixed number of decimals and a real minus sign.
-
-    >>> number(-1.26, 1), number(-0.04, 1)
-    ('−1.3', '0.0')
-    """
-    printed = f"{x:.{digits}f}"
-    return printed.lstrip("-") if float(printed) == 0 else printed.replace("-", MINUS)
-
-
-def power_of_ten(x: float) -> str:
-    """Print with one decimal and a power of ten.
-
-    >>> power_of_ten(0.00000021)
-    '2.1 × 10⁻⁷'
-    """
-    mantissa, exponent = f"{x:.1e}".split("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}".replace("-", MINUS)
-
-
-def prints(value: Value) -> tuple[str, str, str]:
-    """Value, low and high as printed: decimals, unless all three would read as zero without being it."""
-    numbers = (value.value, value.low, value.high)
-    largest = max(abs(x) for x in numbers)
-    tiny = 0 < largest < 0.5 * 10.0**-value.digits
-    first, low, high = (power_of_ten(x) if tiny else number(x, value.digits) for x in numbers)
-    return first, low, high
-
-
-def with_unit(printed: str, unit: str) -> str:
-    space = NARROW_SPACE if unit == "%" else NO_BREAK_SPACE
-    if unit == "points" and printed.lstrip(MINUS) == "1":
-        unit = "point"
-    return f"{printed}{space}{unit}" if unit else printed
-
-
-def point(value: Value) -> str:
-    """The number and its unit: "1.2 points"."""
-    return with_unit(prints(value)[0], value.unit)
-
-
-def interval(value: Value) -> str:
-    """The interval in brackets: "[0.8, 1.6]"."""
-    _, low, high = prints(value)
-    return f"[{low}, {high}]"
+# ---------------------------------------------------------------- where numbers come from
 
 
 def machine(run: RunRecord | Sidecar) -> str:
@@ -185,9 +152,11 @@ def short_commit(run: RunRecord | Sidecar) -> str:
 
 def provenance(value: Value, run: RunRecord) -> str:
     """One line for the hover text of a value."""
+    measured = with_unit(prints(value)[0], value.unit)
     parts = [
         value.description,
-        f"95 % interval {interval(value)}",
+        f"measured {measured}, but its interval rules nothing out" if is_undetermined(value) else "",
+        f"95 % interval {ends(value)}",
         f"{value.n} seeds",
         f"profile {run.profile}",
         machine(run),
@@ -304,28 +273,29 @@ def find_page(env: BuildEnvironment, folder: str, chapter: str) -> str:
 
 
 class ValueRole(SphinxRole):
-    """``{value}`01.c02_drop_torus```; after a colon ``point`` leaves the interval out.
+    """``{value}`01.c02_drop_torus```, and in other forms with ``:point`` or ``:ahead|behind`` at the end.
 
-    ``awaited`` (``05.x:awaited``, ``05.x:point,awaited``) says that the next run of the chapter will have the number:
-    until that is published, the page builds without it.
+    With two words the number loses its sign, and the first word follows it if it was positive, the second if not. A further
+    ``,awaited`` lets the page build while the published run lacks the number.
     """
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         value_id, _, said = self.text.partition(":")
-        forms = set(said.split(",")) - {""}
+        awaited = said.endswith("awaited")
+        form = said.removesuffix("awaited").removesuffix(",")
         results = shown(self.env).results
         value = find_value(results, value_id)
         if value is None and value_id[:2] in results and is_short(results[value_id[:2]].run):
             return [element("span", "ci-not-run", "(not in so short a run)")], []
-        if value is None and "awaited" in forms:
+        if value is None and awaited:
             return [element("span", "ci-not-run", "(not in the published run yet)")], []
-        if unknown := sorted(forms - {"point", "awaited"}):
-            logger.warning("unknown form %r, say :point", unknown[0], location=self.get_location())
+        positive, bar, negative = form.partition("|")
+        if value is None or (form not in ("", "point") and not bar):
+            unknown = f"unknown form {form!r}, say :point, or :ahead|behind"
+            problem = f"no value {value_id!r} in the results" if value is None else unknown
+            logger.warning("%s", problem, location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
-        if value is None:
-            logger.warning("no value %r in the results", value_id, location=self.get_location())
-            return [nodes.Text(f"[{self.text}]")], []
-        text = point(value) if "point" in forms else f"{point(value)} {interval(value)}"
+        text = by_sign(value, positive, negative) if bar else point(value) if form else in_full(value)
         return [value_box(value, results[value_id[:2]].run, text)], []
 
 
@@ -338,6 +308,7 @@ class VerdictRole(SphinxRole):
             logger.warning("no claim %r is registered", self.text, location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
         content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+        content["html"] = {"title": row.claim.claim}
         return [link_to(claim_label(self.text), content, self.env.docname, required=True)], []
 
 
@@ -345,7 +316,7 @@ class ElsewhereRole(SphinxRole):
     """``{elsewhere}`99.8```: a number from somebody else's publication, exempt from the check for typed results."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        return [nodes.inline("", self.text, classes=["elsewhere"])], []
+        return [nodes.inline("", in_one_style(self.text), classes=["elsewhere"])], []
 
 
 # ---------------------------------------------------------------- figures and tables
@@ -424,7 +395,7 @@ class ResultFigure(ResultDirective):
         pictures = [
             nodes.image(
                 uri=f"{folder}/{sidecar.name}{ending}.svg",
-                alt=sidecar.alt,
+                alt=in_one_style(sidecar.alt),
                 classes=[f"only-{theme}"],
                 width=f"{sidecar.width_px}px",
                 height=f"{sidecar.height_px}px",
@@ -441,7 +412,10 @@ class ResultFigure(ResultDirective):
 
 
 class ResultTable(ResultDirective):
-    """``{result-table} 01/kayhan``; ``:digits:`` sets the decimals shown, ``:columns:`` picks and orders columns."""
+    """``{result-table} 01/kayhan``; ``:digits:`` sets the most decimals shown, ``:columns:`` picks and orders columns.
+
+    By default all columns are shown that have something to say.
+    """
 
     kind = "table"
     option_spec: ClassVar[dict[str, Any]] = {"digits": directives.nonnegative_int, "columns": directives.unchanged}
@@ -449,16 +423,17 @@ class ResultTable(ResultDirective):
     def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
         with (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.csv").open(newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
-        wanted = [name.strip() for name in self.options.get("columns", ",".join(header)).split(",")]
+        filled = [name for name, *cells in zip(header, *rows, strict=True) if any(cells)]
+        wanted = [name.strip() for name in self.options.get("columns", ",".join(filled)).split(",")]
         if unknown := [name for name in wanted if name not in header]:
             logger.warning("%s has no column %s", sidecar.name, ", ".join(unknown), location=self.get_location())
             return []
         order = [header.index(name) for name in wanted]
-        digits = self.options.get("digits", 3)
+        digits = [column_digits([row[i] for row in rows], self.options.get("digits", 3)) for i in range(len(header))]
         # Not a <caption>, which would be as wide as the table and be cut off with it on a phone.
         title = element("p", "result-title", sidecar.title)
         head = element("thead", "", element("tr", "", *(element("th", "", cell_text(n), scope="col") for n in wanted)))
-        body = element("tbody", "", *(element("tr", "", *(cell(row[i], digits) for i in order)) for row in rows))
+        body = element("tbody", "", *(element("tr", "", *(cell(row[i], digits[i]) for i in order)) for row in rows))
         # A focusable region lets keyboard users scroll a table that is wider than the page.
         region = {"role": "region", "tabindex": "0", "aria-label": sidecar.title}
         named = {"aria-label": sidecar.title}
@@ -469,12 +444,27 @@ def cell_text(name: str) -> str:
     return name.replace("_", " ")
 
 
+def column_digits(cells: list[str], most: int) -> int:
+    """As many decimals as the cells of a column need, and not more than asked for.
+
+    >>> column_digits(["51.2", "48.75", "valid"], 3), column_digits(["100.0", "98.0"], 3), column_digits(["1.2345"], 1)
+    (2, 0, 1)
+    """
+    needed = []
+    for text in cells:
+        try:
+            needed.append(len(shortest(float(text), most).partition(".")[2]))
+        except ValueError:
+            continue
+    return max(needed, default=0)
+
+
 def cell(text: str, digits: int) -> box:
     """A table cell; decimal numbers are rounded and aligned to the right."""
     try:
         x = float(text)
     except ValueError:
-        return element("td", "", cell_text(text))
+        return element("td", "", in_one_style(cell_text(text)))
     whole = re.fullmatch(r"-?\d+", text) is not None
     return element("td", "num", text.replace("-", MINUS) if whole else number(x, digits))
 
@@ -482,16 +472,25 @@ def cell(text: str, digits: int) -> box:
 # ---------------------------------------------------------------- the ledger
 
 
-def rule_in_words(row: ClaimRow) -> list[nodes.Node]:
+def asked(condition: Condition, value: Value | None) -> str:
+    """What a condition asks of its number: "below 2 points"; without the unit where there is no result yet."""
+    side = {"<": "below", ">": "above"}[condition.relation]
+    tiny = 0 < abs(condition.threshold) < 0.001
+    printed = power_of_ten(condition.threshold) if tiny else f"{condition.threshold:g}".replace("-", MINUS)
+    return f"{side} {with_unit(printed, value.unit if value else '')}"
+
+
+def rule_in_words(row: ClaimRow, results: dict[str, Results]) -> list[nodes.Node]:
     """The registered conditions as a sentence and a list, each with how it came out."""
     if not row.claim.conditions:
         return []
 
     def line(condition: Condition, state: str) -> box:
-        sign = {"<": "below", ">": "above"}[condition.relation]
-        test = f"{condition.value} {sign} {condition.threshold:g}".replace("-", MINUS)
-        outcome = {"missing": "no result yet"}.get(state, state)
-        return element("li", "", f"{condition.reads} ", element("code", "", test), ": ", element("strong", "", outcome))
+        outcome = {"missing": "no result yet", "open": "undecided"}.get(state, state)
+        value = find_value(results, condition.value)
+        found = f", {'' if is_undetermined(value) else 'measured '}{in_full(value)}" if value else ""
+        test = element("span", "claim-test", element("code", "", condition.value), f" {asked(condition, value)}{found}")
+        return element("li", "", f"{condition.reads}: ", element("strong", "", outcome), " (", test, ")")
 
     pairs = list(zip(row.claim.conditions, row.states, strict=True))
     essential = [line(c, s) for c, s in pairs if c.role == "essential"]
@@ -505,11 +504,11 @@ def rule_in_words(row: ClaimRow) -> list[nodes.Node]:
     return parts
 
 
-def details_of(claim: Claim, row: ClaimRow) -> box:
+def details_of(claim: Claim, row: ClaimRow, results: dict[str, Results]) -> box:
     """Expectation, what would count against it, and the rule, folded away."""
     facts = [("Expected", claim.hypothesis), ("Counts against it", claim.falsified_when)]
     terms = [node for name, text in facts if text for node in (element("dt", "", name), element("dd", "", text))]
-    rule = rule_in_words(row)
+    rule = rule_in_words(row, results)
     summary = element("summary", "", "Registered rule" if rule else "What would decide it")
     return element("details", "claim-rule", summary, element("dl", "", *terms), *rule)
 
@@ -523,27 +522,30 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
     decisive = row.decided_by
     value = find_value(shown(env).results, decisive.value) if decisive else None
     if decisive and value:
-        printed = element("span", "claim-number", point(value)), element("span", "claim-interval", interval(value))
         run = shown(env).results[decisive.chapter].run
-        quoted = element("span", "ci-value", *printed, title=provenance(value, run), tabindex="0")
-        side += element("div", "claim-value", quoted)
+        quoted = element("span", "ci-value", title=provenance(value, run), tabindex="0")
+        quoted += element("span", "claim-number", point(value))
+        if interval(value):
+            quoted += element("span", "claim-interval", interval(value))
+        what = f"{decisive.name or value.description}; rule: {asked(decisive, value)}"
+        side += element("div", "claim-value", quoted, element("p", "claim-name", what))
     main = element("div", "claim-main", element("p", "claim-text", claim.claim))
     main += element("p", "claim-measure", element("span", "claim-key", "Measured: "), claim.experiment)
     if row.reason and claim.conditions and row.verdict != "supported":
         main += element("p", "claim-reason", element("span", "claim-key", "Why: "), row.reason)
     if claim.remark and row.verdict not in ("not yet measured", "cited only"):
         main += element("p", "claim-reason", element("span", "claim-key", "Read with care: "), claim.remark)
-    main += details_of(claim, row)
+    main += details_of(claim, row, shown(env).results)
     where: list[nodes.Node | str] = [f"Essay: {claim.where}" if "companion" not in claim.where else claim.where]
     page = find_page(env, "book", claim.chapter)
     if page and page != docname:
-        where += [" · ", page_link(env, page, nodes.Text(f"chapter {int(claim.chapter)}"))]
+        where += [" · ", page_link(env, page, nodes.Text(f"chapter{NO_BREAK_SPACE}{int(claim.chapter)}"))]
     if row.figure:
         where += [" · ", link_to(figure_label(row.figure), nodes.Text("figure"), docname)]
     main += element("p", "claim-where", *where)
     facets = {"data-verdict": slug(row.verdict), "data-chapter": claim.chapter}
     card = element("article", f"claim claim-{slug(row.verdict)}", side, main, **facets)
-    card["ids"].append(anchor)
+    card["ids"] += [anchor, claim.id]  # readers type the address as the row is printed
     if docname == LEDGER:
         labels(env)[claim_label(claim.id)] = docname, anchor
     return card
@@ -655,9 +657,10 @@ class ChapterCard(SphinxDirective):
         measured = [row for row in rows if row.verdict not in ("not yet measured", "cited only")]
         if not measured:
             return element("p", "chapter-answer", "Not measured yet.")
-        node = element("p", "chapter-answer", f"The answer in short ({len(measured)} of {len(rows)} claims measured): ")
+        node = element("p", "chapter-answer", f"Verdicts ({len(measured)} of {len(rows)} claims measured): ")
         for row in measured:
             content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
+            content["html"] = {"title": row.claim.claim}
             node += [link_to(claim_label(row.claim.id), content, self.env.docname), nodes.Text(" ")]
         return node
 

@@ -40,7 +40,8 @@ class Origin(TypedDict):
     """Where the pages come from.
 
     ``own`` lists chapters that show a run of the reader's instead of what is published. Without ``title`` (and what goes
-    with it) no page offers a citation. ``pdf`` is the printed report beside ``index.html``.
+    with it) no page offers a citation. ``url`` is a permanent address, where there is one. ``pdf`` is the printed report
+    beside ``index.html``.
     """
 
     own: list[str]
@@ -49,6 +50,7 @@ class Origin(TypedDict):
     version: NotRequired[str]
     commit: NotRequired[str]
     date: NotRequired[str]
+    url: NotRequired[str]
     pdf: NotRequired[str]
 
 
@@ -123,6 +125,7 @@ def citation(origin: Origin, chapter_title: str = "", run: RunRecord | None = No
         "year": f"{{{(run.started if run else origin['date'])[:4]}}}",
         "type": "{Executable technical report}",
         "note": f"{{{escape_bibtex(note[0].upper() + note[1:])}}}",
+        "url": f"{{{origin.get('url', '')}}}",
     }
     key = "captionsdefineinvariance" + (f":{int(run.chapter)}" if run else "")
     lines = [f"  {name:<6} = {value}" for name, value in fields.items() if value != "{}"]

@@ -10,11 +10,11 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.numbers import bounded, in_full, number, with_unit
 from clip_invariance.report.results import (
     PUBLISHED,
     Results,
     RunRecord,
-    Value,
     complete_folders,
     load_results,
     read_folders,
@@ -22,7 +22,6 @@ from clip_invariance.report.results import (
     write_bytes,
     write_json,
 )
-from clip_invariance.report.sphinx_ext import interval, number, point, with_unit
 from clip_invariance.report.words import plain, run_line, table
 
 PAGE = "verify.html"
@@ -131,6 +130,7 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
         "",
         f"A value counts as reproduced when it differs from the published one by no more than the tolerance.{said}",
         "",
+        *in_all(compare({c: r for c, r in published.items() if c in yours}, yours)),
     ]
     for chapter, mine in yours.items():
         text += [f"## Chapter {int(chapter)}", ""]
@@ -150,6 +150,16 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
     return "\n".join(text)
 
 
+def in_all(compared: Comparison) -> list[str]:
+    """The outcome over all chapters that were run, and what to look at first; nothing where nothing can be compared."""
+    if not compared.rows:
+        return []
+    outside = [f"`{row.name}`" for row in compared.rows if row.yours is not None and not row.ok]
+    missing = f", {compared.missing} missing from your run" if compared.missing else ""
+    text = [f"**In all: {compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
+    return [*text, f"Outside: {', '.join(outside)}.", ""] if outside else text
+
+
 def origin_line(run: RunRecord) -> str:
     """Profile, seeds, device, commit and versions of a run."""
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in sorted(run.versions.items()))
@@ -161,13 +171,10 @@ def printed_row(row: Row, published: Results, mine: Results) -> list[str]:
     name = row.name.partition(".")[2]
     value, yours = published.values.values[name], mine.values.values.get(name)
     tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
-    texts = in_full(value), in_full(yours) if yours else "", tolerance
+    shown = [in_full(bounded(row.name, found)) if found else "" for found in (value, yours)]
+    texts = *shown, tolerance
     outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
     return [f"`{name}`", *(plain(text) for text in texts), outcome]
-
-
-def in_full(value: Value) -> str:
-    return f"{point(value)} {interval(value)}"
 
 
 STYLE = """
@@ -176,6 +183,14 @@ body { font: 1rem/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #8884; text-align: left; }
 .cell-label { display: none; }
+code { overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  table, tbody, tr, td { display: block; }
+  thead, td:empty { display: none; }
+  tr { padding: 0.5rem 0; border-bottom: 1px solid #8884; }
+  td { padding: 0.1rem 0; border: 0; }
+  .cell-label { display: inline-block; width: 6rem; opacity: 0.75; }
+}
 """
 
 

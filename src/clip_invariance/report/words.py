@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from clip_invariance.report.numbers import NO_BREAK_SPACE
 from clip_invariance.report.results import RunRecord
-from clip_invariance.report.sphinx_ext import NO_BREAK_SPACE, machine, short_commit
+from clip_invariance.report.sphinx_ext import machine, short_commit
 
 NO_BREAK_HYPHEN = "\u2011"
 
