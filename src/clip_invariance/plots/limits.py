@@ -200,12 +200,13 @@ def noise(table: pd.DataFrame) -> Figure:
         rows = table[table["kind"] == kind].sort_values("rate")
         if len(rows) > 1:  # bars side by side, since four bands would hide each other
             x = rows["rate"].map(place) + 0.05 * (number - 1.5)
-            ax.errorbar(x, rows["value"], yerr=errors(rows), color=colour, marker="o", markersize=4, capsize=2)
+            ax.errorbar(x, rows["value"], yerr=errors(rows), color=colour, marker="o", markersize=4, capsize=2,
+                        elinewidth=1.2)  # fmt: skip
             ends[name] = (float(rows["value"].iloc[-1]), colour)
     for _, row in table[table["kind"] == "left out"].iterrows():
-        x = place[row["rate"]] + 0.2
-        ax.errorbar(x, row["value"], yerr=errors(row), fmt="D", color=faint(), capsize=2, markersize=5)
-        ax.annotate("left out", (x, row["value"]), (6, 0), textcoords="offset points", va="center", color=faint())
+        beside = place[row["rate"]] + 0.2
+        ax.errorbar(beside, row["value"], yerr=errors(row), fmt="D", color=faint(), capsize=2, markersize=5)
+        ax.annotate("left out", (beside, row["value"]), (6, 6), textcoords="offset points", va="center", color=faint())
     floor(ax, CHANCE["object"])
     ax.set(ylim=(0, 103), ylabel="right about the thing, %", xlabel="corrupted captions (dotted: chance)")
     end_labels(ax, len(place) - 0.8, ends, gap=0.08)
