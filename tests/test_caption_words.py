@@ -40,7 +40,7 @@ from clip_invariance.experiments.caption_words_training import (
 )
 from clip_invariance.models import clip
 from clip_invariance.plots import caption_words as draw
-from clip_invariance.plots.style import style
+from clip_invariance.plots.style import WIDTH, style
 from clip_invariance.profiles import get_profile
 from clip_invariance.report.claims import load_claims
 from clip_invariance.training import labels
@@ -407,7 +407,7 @@ def test_every_figure_is_drawn_and_described_with_and_without_its_arms(
         with style("light"):
             figure = getattr(draw, name)(shown)
         assert isinstance(figure, Figure)
-        assert figure.get_size_inches()[0] == pytest.approx(5.2)
+        assert figure.get_size_inches()[0] == pytest.approx(WIDTH)
         plt.close(figure)
         text = getattr(draw, f"describe_{name}")(shown)
         assert text.endswith(".")
