@@ -407,7 +407,7 @@ def test_every_figure_is_drawn_and_described_with_and_without_its_arms(
         with style("light"):
             figure = getattr(draw, name)(shown)
         assert isinstance(figure, Figure)
-        assert figure.get_size_inches()[0] == WIDTH
+        assert figure.get_size_inches()[0] == pytest.approx(WIDTH)
         plt.close(figure)
         text = getattr(draw, f"describe_{name}")(shown)
         assert text.endswith(".")

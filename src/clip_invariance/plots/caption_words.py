@@ -76,7 +76,7 @@ def pictures(pixels: pd.DataFrame) -> Figure:
         ax.imshow(cells[["red", "green", "blue"]].to_numpy().reshape(training.SIZE, training.SIZE, 3).astype("uint8"),
                   interpolation="nearest")  # fmt: skip
         ax.set(xticks=[], yticks=[])
-        ax.set_title(name.strip(), loc="center", fontweight="normal", fontsize=8.5, pad=4)
+        ax.set_title(name.strip(), loc="center", fontweight="normal", fontsize=SMALL, pad=4)
         ax.spines[:].set_visible(False)
     headline(figure, "One thing as training shows it, and as it does not")
     return figure

@@ -12,8 +12,21 @@ from matplotlib.lines import Line2D
 
 from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT
 from clip_invariance.experiments.limits_measures import LOOKALIKE
-from clip_invariance.plots.marks import band, dots, end_labels, floor, headline, key, level, picture, share_ticks
-from clip_invariance.plots.style import PALETTE, WIDTH, faint
+from clip_invariance.plots.marks import (
+    band,
+    bounded,
+    dots,
+    end_labels,
+    errors,
+    floor,
+    headline,
+    key,
+    legend_below,
+    level,
+    picture,
+    share_ticks,
+)
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
 READERS = {
     "words": PALETTE["orange"],
@@ -21,6 +34,9 @@ READERS = {
     "probe": PALETTE["blue"],
     "probe, backbone": PALETTE["sky"],
 }
+
+#: An axis of shares in percent, with room for the marks at its ends.
+PERCENT = (-2, 102)
 
 
 def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
@@ -57,7 +73,7 @@ def pictures(table: pd.DataFrame) -> Figure:
             ax.imshow(picture(here[here["name"] == which]), interpolation="nearest")
             ax.set_axis_off()
             if name == "one thing changed":
-                ax.set_title(which, fontweight="normal", fontsize=8.5, pad=3, loc="center")
+                ax.set_title(which, fontweight="normal", fontsize=SMALL, pad=3, loc="center")
         part.suptitle(titles[name], x=0.02, ha="left", fontsize=9)
     return figure
 
@@ -88,11 +104,12 @@ TASK_NAMES |= {"quality": "quality (2)"}
 
 def words_and_labels(table: pd.DataFrame) -> Figure:
     """Every task by words, by probes and by the supervised net; a tick marks chance."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
     dots(ax, table, "task", TASK_SERIES, TASK_NAMES)
     for y, task in enumerate(dict.fromkeys(table["task"])):
         ax.plot([CHANCE[str(task)]] * 2, [y - 0.42, y + 0.42], ":", color=faint(), linewidth=1.4)
-    ax.set_xlabel("right, % (dotted: chance)")
+    ax.set(xlim=PERCENT, xlabel="right, % (dotted: chance)")
     key(figure, TASK_SERIES, 3)
     headline(figure, "Words, probes and labels, task by task")
     return figure
@@ -106,13 +123,14 @@ def describe_words_and_labels(table: pd.DataFrame) -> str:
 
 def fine_and_coarse(table: pd.DataFrame) -> Figure:
     """Two panels, the group and the look-alike; one line of dots for each encoder."""
+    table = bounded(table)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
     titles = {"group": "car, flower or bird?", LOOKALIKE: "which of its four kinds?"}
     for ax, (question, title) in zip(axes, titles.items(), strict=True):
         dots(ax, table[table["question"] == question], "encoder", READERS, series="reader")
         level(ax, CHANCE[question])
         ax.set_title(title, fontweight="normal")
-    axes[-1].set_xlabel("right, % (dotted: chance)")
+    axes[-1].set(xlim=PERCENT, xlabel="right, % (dotted: chance)")
     key(figure, _shown(READERS, table["reader"]), 2)
     headline(figure, "Fine and coarse names in the captions")
     return figure
@@ -125,10 +143,11 @@ def describe_fine_and_coarse(table: pd.DataFrame) -> str:
 
 def counting(table: pd.DataFrame) -> Figure:
     """One line of dots for each encoder."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     dots(ax, table, "encoder", READERS, series="reader")
     level(ax, CHANCE["count"])
-    ax.set_xlabel("right about one, two, three or four, % (dotted: chance)")
+    ax.set(xlim=PERCENT, xlabel="right about one, two, three or four, % (dotted: chance)")
     key(figure, _shown(READERS, table["reader"]), 2)
     headline(figure, "Counting, by what captions say")
     return figure
@@ -141,6 +160,7 @@ def describe_counting(table: pd.DataFrame) -> str:
 
 def digits(table: pd.DataFrame) -> Figure:
     """Two panels, printed and handwritten; one line of dots for each encoder."""
+    table = bounded(table)
     hands = list(dict.fromkeys(table["hand"]))
     figure, axes = plt.subplots(len(hands), 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     for ax, hand in zip(axes, hands, strict=True):
@@ -150,7 +170,7 @@ def digits(table: pd.DataFrame) -> Figure:
         ax.axvline(rows.loc[rows["encoder"] == "pixels", "value"].iloc[0], color=faint(), linestyle="--", linewidth=1)
         ax.set_title(f"{hand}, by other people" if hand == "handwritten" else f"{hand}, in other typefaces",
                      fontweight="normal")  # fmt: skip
-    axes[-1].set_xlabel("right, % (dotted: chance, dashed: pixels)")
+    axes[-1].set(xlim=PERCENT, xlabel="right, % (dotted: chance, dashed: pixels)")
     key(figure, _shown(READERS, table["reader"]), 2)
     headline(figure, "Digits, by what captions say")
     return figure
@@ -173,20 +193,20 @@ KINDS = {
 
 def noise(table: pd.DataFrame) -> Figure:
     """Accuracy against the share of corrupted captions, one line for each kind."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     place, ends = share_ticks(ax, sorted(table["rate"].unique())), {}
-    for kind, (name, colour) in KINDS.items():
+    for number, (kind, (name, colour)) in enumerate(KINDS.items()):
         rows = table[table["kind"] == kind].sort_values("rate")
-        if len(rows) > 1:
-            band(ax, rows["rate"].map(place).to_list(), rows, colour)
+        if len(rows) > 1:  # bars side by side, since four bands would hide each other
+            x = rows["rate"].map(place) + 0.05 * (number - 1.5)
+            ax.errorbar(x, rows["value"], yerr=errors(rows), color=colour, marker="o", markersize=4, capsize=2,
+                        elinewidth=1.2)  # fmt: skip
             ends[name] = (float(rows["value"].iloc[-1]), colour)
     for _, row in table[table["kind"] == "left out"].iterrows():
-        error = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-        ax.errorbar(
-            place[row["rate"]] + 0.06, row["value"], yerr=error, fmt="D", color=faint(), capsize=2, markersize=5
-        )
-        ax.annotate("left out", (place[row["rate"]] + 0.06, row["high"]), (0, 3), textcoords="offset points", ha="center",
-                    color=faint())  # fmt: skip
+        beside = place[row["rate"]] + 0.2
+        ax.errorbar(beside, row["value"], yerr=errors(row), fmt="D", color=faint(), capsize=2, markersize=5)
+        ax.annotate("left out", (beside, row["value"]), (6, 6), textcoords="offset points", va="center", color=faint())
     floor(ax, CHANCE["object"])
     ax.set(ylim=(0, 103), ylabel="right about the thing, %", xlabel="corrupted captions (dotted: chance)")
     end_labels(ax, len(place) - 0.8, ends, gap=0.08)
@@ -201,6 +221,7 @@ def describe_noise(table: pd.DataFrame) -> str:
 
 def rare_details(table: pd.DataFrame) -> Figure:
     """Two panels, which part and how many; lines against the share of captions that list them."""
+    table = bounded(table)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     titles = {"part": "which part?", "count": "how many?"}
     shares = sorted(table["share"].dropna().unique())
@@ -241,6 +262,7 @@ ENCODERS = {
 
 def surroundings(table: pd.DataFrame) -> Figure:
     """Accuracy against how firmly things and backgrounds go together; solid before another background, dashed the usual."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     place = share_ticks(ax, sorted(table["together"].unique()))
     for number, (encoder, colour) in enumerate(ENCODERS.items()):
@@ -248,9 +270,15 @@ def surroundings(table: pd.DataFrame) -> Figure:
             rows = table[(table["encoder"] == encoder) & (table["background"] == background)].sort_values("together")
             if len(rows):
                 x = [place[together] + 0.05 * number for together in rows["together"]]
-                error = np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
                 ax.errorbar(
-                    x, rows["value"], yerr=error, linestyle=style, marker="o", markersize=4, color=colour, capsize=2
+                    x,
+                    rows["value"],
+                    yerr=errors(rows),
+                    linestyle=style,
+                    marker="o",
+                    markersize=4,
+                    color=colour,
+                    capsize=2,
                 )
     floor(ax, CHANCE["object"])
     ax.set(
@@ -264,7 +292,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=faint(), linestyle="--", label="before its usual background"),
         Line2D([], [], color=faint(), linestyle="-", label="before another one"),
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
+    legend_below(figure, handles)
     headline(figure, "Things that always came with one background, before another")
     return figure
 
@@ -285,6 +313,7 @@ TRAINED_ON = {"captions": PALETTE["blue"], "labels": PALETTE["green"]}
 
 def look_and_parts(table: pd.DataFrame) -> Figure:
     """Above: three things in four versions. Below: what two encoders answer."""
+    table = bounded(table)
     shown, rows = table[table["pixels"].notna()], table[table["value"].notna()]
     figure = plt.figure(figsize=(WIDTH, 6.2), layout="constrained")
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.25, 1]))
@@ -295,7 +324,7 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
             ax = axes[row, column]
             ax.imshow(picture(shown[(shown["set"] == version) & (shown["name"] == name)]), interpolation="nearest")
             ax.set_axis_off()
-        axes[0, column].set_title(title, fontweight="normal", fontsize=8.5, loc="center", pad=4)
+        axes[0, column].set_title(title, fontweight="normal", fontsize=SMALL, loc="center", pad=4)
     ax = below.subplots()
     line = [
         f"disagree: named {answer}" if picture == "conflict" else f"{LOOKS[picture]}: named {answer}"
@@ -303,11 +332,8 @@ def look_and_parts(table: pd.DataFrame) -> Figure:
     ]
     dots(ax, rows.assign(line=line), "line", TRAINED_ON, series="encoder")
     level(ax, CHANCE["object"])
-    ax.set_xlabel("share of the answers, % (dotted: chance)")
-    handles = [
-        Line2D([], [], linestyle="", marker="o", color=c, label=f"trained on {name}") for name, c in TRAINED_ON.items()
-    ]
-    below.legend(handles=handles, loc="outside lower left", ncols=2)
+    ax.set(xlim=PERCENT, xlabel="share of the answers, % (dotted: chance)")
+    key(below, {f"trained on {name}": colour for name, colour in TRAINED_ON.items()})
     headline(figure, "Taking the parts away, and taking the look away")
     return figure
 
@@ -331,6 +357,7 @@ CAPTIONS = {
 
 def search(table: pd.DataFrame) -> Figure:
     """Recall at k in two panels: for the thing, and for the thing with its parts."""
+    table = bounded(table)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
     titles = {"thing": "“a taxi”", "all": "“a taxi with three lemons”"}
     counts = sorted(table["k"].unique())
@@ -346,7 +373,7 @@ def search(table: pd.DataFrame) -> Figure:
         Line2D([], [], marker="o", color=colour, label=f"captions {name}" if name != "chance" else "random pictures")
         for name, colour in CAPTIONS.items()
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, columnspacing=1.2)
+    legend_below(figure, handles)
     headline(figure, "Searching pictures by text")
     return figure
 
@@ -361,12 +388,13 @@ def describe_search(table: pd.DataFrame) -> str:
 
 def filtering(table: pd.DataFrame) -> Figure:
     """How often a sharp picture ranks above a grainy and a blurred one."""
+    table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
     colours = {"grain": PALETTE["blue"], "blur": PALETTE["pink"]}
     names = {"speak of quality": "captions speak\nof quality", "never do": "they never do"}
     dots(ax, table, "captions", colours, names, series="damage")
     level(ax, 50)
-    ax.set_xlabel("a sharp picture ranks above a worse one, % (dotted: chance)")
+    ax.set(xlim=PERCENT, xlabel="a sharp picture ranks above\na worse one, % (dotted: chance)")
     key(figure, {"grain, as in training": colours["grain"], "blur, new": colours["blur"]}, 2)
     headline(figure, "Filtering pictures by words about their quality")
     return figure

@@ -119,8 +119,7 @@ def bounded(table: pd.DataFrame, low: float = 0.0, high: float = 100.0) -> pd.Da
 def errors(rows: Any) -> NDArray[np.float64]:
     """Lengths of error bars below and above, (2, n), from the columns value, low and high; (2, 1) from one row."""
     value, low, high = (np.atleast_1d(np.asarray(rows[name], dtype=float)) for name in ("value", "low", "high"))
-    lengths: NDArray[np.float64] = np.abs(np.array([value - low, high - value]))
-    return lengths
+    return np.array([np.abs(value - low), np.abs(high - value)], dtype=np.float64)
 
 
 def dot(ax: Axes, row: Any, y: float, colour: str, marker: str = "o", *, filled: bool = True) -> None:

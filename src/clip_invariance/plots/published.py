@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from clip_invariance.plots.marks import headline, key
-from clip_invariance.plots.style import PALETTE, WIDTH, faint
+from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
 READERS = {
     "words": PALETTE["orange"],
@@ -35,12 +35,12 @@ def correlations(table: pd.DataFrame) -> Figure:
         right = value > 0
         outer = np.nanmax([value, high]) if right else np.nanmin([value, low])
         ax.annotate(f"{value:.2f}", (outer, place), (7 if right else -7, 0), va="center",
-                    textcoords="offset points", ha="left" if right else "right", fontsize=8.5)  # fmt: skip
+                    textcoords="offset points", ha="left" if right else "right", fontsize=SMALL)  # fmt: skip
     ax.set_yticks(y, labels=[f"{row.dataset}: {row.task}" for row in table.itertuples()])
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color=faint(), linewidth=0.8)
     ax.set(
-        xlim=(-0.9, 1.2), ylim=(len(table) - 0.4, -0.6), xlabel="correlation with ImageNet accuracy, 112 checkpoints"
+        xlim=(-0.9, 1.2), ylim=(len(table) - 0.4, -0.6), xlabel="correlation with ImageNet accuracy,\n112 checkpoints"
     )
     ax.set_xticks([-0.5, 0, 0.5, 1])
     headline(figure, "Better on ImageNet is better on names, not on distances")

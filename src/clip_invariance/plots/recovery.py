@@ -136,6 +136,8 @@ WORDS = "captions rewritten: words"
 
 def price(table: pd.DataFrame) -> Figure:
     """The light against what captions name, along the line of weights; a panel for each test."""
+    ends = ["light_low", "light_high", "captioned_low", "captioned_high"]
+    table = table.assign(**table[ends].clip(0, 100))
     tests = list(dict.fromkeys(table["shown"]))
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True, layout="constrained")
     colours = {LORA: PALETTE["orange"], FULL: PALETTE["red"], WORDS: PALETTE["green"]}

@@ -13,8 +13,8 @@ from cycler import cycler
 
 Theme = Literal["light", "dark"]
 
-#: Width of every figure in inches, and the smallest letters in points. A phone of 360 pixels, the narrowest in use, shows
-#: the whole figure at four fifths of its size, with these letters still 9 pixels high.
+#: Width of every figure in inches, and the smallest letters in points. A phone of 390 pixels shows the
+#: whole figure at four fifths of its size, with these letters still 9 pixels high.
 WIDTH = 4.6
 SMALL = 8.5
 
