@@ -210,7 +210,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     for name in OMITTED:
         axes[name].set_yticks([0, 50, 100])
     axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
-    headline(figure, "Language needs mentions; a probe mostly does not")
+    headline(figure, "Language needs mentions, a probe less so")
     return figure
 
 
@@ -269,7 +269,7 @@ def controls(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("captions name")
     key(figure, {label: (colour, marker, line != "others, zero-shot")
                      for line, (label, colour, marker) in LINES.items()})  # fmt: skip
-    headline(figure, "It is neither the captions' length nor equal captions in a batch")
+    headline(figure, "Length and equal captions change little, more steps a lot")
     return figure
 
 
