@@ -445,6 +445,9 @@ def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
             suffix_of = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}[depth]
             yield _percent(f"{name}_unshared{suffix_of}", mean, TRIFEATURE,
                            f"mean accuracy for {' and '.join(others)}, {depth}; {when}")  # fmt: skip
+        before = [accuracy(measured, arm, "embedding", factor, untrained=True) for factor in others]
+        yield _percent(f"{name}_unshared_untrained", pd.concat(before, axis=1).mean(axis=1), TRIFEATURE,
+                       f"mean accuracy for {' and '.join(others)} before training, embedding")  # fmt: skip
 
 
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
@@ -528,10 +531,9 @@ def _collapse_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[N
                            f"mean skill on omitted factors after three times as many steps, {depth}")  # fmt: skip
         yield _percent(f"c14_skill_{depth}", skill(measured, "object", depth=depth), MATRIX,
                        f"mean skill of probes on the five factors that captions leave out, {depth}")  # fmt: skip
-    for arm in ("object", "everything"):
-        series = share(measured, arm, "moved", "embedding", "background")
-        yield _percent(f"moved_background_{arm}", series, MOVED,
-                       f"how far a changed background moves the embedding, of the distance of unrelated pictures; {arm}"
+    for arm, factor in itertools.product(("object", "everything"), FACTORS):
+        yield _percent(f"moved_{factor}_{arm}", share(measured, arm, "moved", "embedding", factor), MOVED,
+                       f"how far a changed {factor} moves the embedding, of the distance of unrelated pictures; {arm}"
                        )  # fmt: skip
 
 
@@ -540,6 +542,8 @@ def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[Name
     figure = SCALE if has(measured, WIDER) else MATRIX
     yield _percent("c16_place_embedding", usual, figure, "accuracy of a probe on the embedding for place")
     yield _percent("c16_place_span", accuracy(measured, "object", "span", "place"), MATRIX, "the same in the span")
+    yield _percent("c16_place_span_untrained", accuracy(measured, "object", "span", "place", untrained=True), MATRIX,
+                   "the same before training, in the span")  # fmt: skip
     yield _percent("c16_place_untrained", accuracy(measured, "object", "embedding", "place", untrained=True), MATRIX,
                    "the same before training, embedding")  # fmt: skip
     if has(measured, FEWER):

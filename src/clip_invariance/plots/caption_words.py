@@ -119,7 +119,7 @@ def medium_transfer(table: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
     key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
-    headline(figure, "Drawn things are known if captions named other drawn things")
+    headline(figure, "Naming other drawn things helps with new drawings")
     return figure
 
 
@@ -363,7 +363,7 @@ PROBE_DEPTHS = {
     "embedding": ("embedding", PALETTE["blue"], True),
     "span": ("what labels or captions can read", PALETTE["orange"], True),
 }
-PROBES_TITLE = "Groups hide objects from their own words, not from a probe"
+PROBES_TITLE = "After coarse labels a probe still finds the object"
 
 
 def guess_within_group() -> float:

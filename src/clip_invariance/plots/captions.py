@@ -137,7 +137,7 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     axes[2, 1].legend(handles=key, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.3, handleheight=1.1)
     axes[2, 1].annotate("numbers: accuracy, %", (0.05, 0.1), xycoords="axes fraction", fontsize=SMALL,
                         va="bottom")  # fmt: skip
-    headline(figure, "Language reaches what captions said, a probe reaches more")
+    headline(figure, "Language reaches only what captions said, a probe more")
     return figure
 
 
@@ -210,7 +210,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     for name in OMITTED:
         axes[name].set_yticks([0, 50, 100])
     axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
-    headline(figure, "Language needs mentions, a probe less so")
+    headline(figure, "Language needs mentions, a probe on the embedding less")
     return figure
 
 
@@ -408,7 +408,7 @@ def moved_by_factor(table: pd.DataFrame) -> Figure:
     row_names(axes[0], FACTORS)
     axes[0].set_ylabel("the factor that changes")
     key(figure, {label: (colour(), "o", filled) for label, colour, filled in MOVERS.values()}, columns=1)
-    headline(figure, "Captions decide which changes move a picture")
+    headline(figure, "How far a change of one factor moves a picture")
     return figure
 
 
@@ -455,7 +455,7 @@ def heads_by_place(table: pd.DataFrame) -> Figure:
     key(
         figure, {"where the classifier was trained": (faint(), "o", False), "at the other places": (faint(), "o", True)}
     )
-    headline(figure, "What is learned at one place holds at the others")
+    headline(figure, "On an encoder, what is learned at one place holds at others")
     return figure
 
 
