@@ -20,7 +20,7 @@ from table import show
 from clip_invariance.report.speed import Ratio
 
 PROJECT = Path(__file__).parents[1]
-NEEDED = ("src", "notebooks", "figures", "requirements.lock", "pyproject.toml")
+NEEDED = ("src", "notebooks", "figures", "_toc.yml", "requirements.lock", "pyproject.toml")
 EDITED = "src/clip_invariance/measure/zero_shot.py"
 #: Seconds that a run without a change may take; as a target for its ratio, so many times less than the first run.
 WARM = 60.0
