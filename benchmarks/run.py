@@ -29,7 +29,7 @@ import rerun
 import together
 from table import show
 
-from clip_invariance.plots.style import PALETTE, Theme, style
+from clip_invariance.plots.style import PALETTE, WIDTH, Theme, style
 from clip_invariance.report import provenance
 from clip_invariance.report.results import complete_folders, read_folders, write_json
 from clip_invariance.report.speed import FIGURE, SPEED, ChapterCost, Point, Ratio, Speed, exponent
@@ -58,7 +58,7 @@ def chapter_costs() -> list[ChapterCost]:
 def draw(points: Sequence[Point], theme: Theme, path: Path) -> None:
     """Time (both axes logarithmic: a power of the amount is a straight line) and memory, which starts at nothing."""
     with style(theme):
-        figure, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(5.2, 2.5), layout="constrained")
+        figure, (time_ax, memory_ax) = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
         for kind, colour in zip(growth.AMOUNTS, (PALETTE["blue"], PALETTE["orange"], PALETTE["green"]), strict=True):
             mine = [point for point in points if point.of == kind]
             x = [point.amount / min(p.amount for p in mine) for point in mine]

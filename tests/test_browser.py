@@ -355,7 +355,8 @@ def test_address_of_a_row_may_be_written_as_its_id_is_printed(visit: Visit) -> N
     page = visit.open(f"{LEDGER}#C04")
     # The browser scrolls there once it has laid out the page, which a busy machine may do after it has loaded.
     page.wait_for_function(
-        "(lowest) => { const top = document.querySelector('#c04').getBoundingClientRect().top; return 0 < top && top < lowest }",
+        "(lowest) => { const row = document.querySelector('#c04').getBoundingClientRect();"
+        " return 0 < row.top && row.top < lowest }",
         arg=LAPTOP["height"] / 2,
     )
     shade, plain = (

@@ -77,7 +77,7 @@ function startCopying(box) {
 
 // ---------------------------------------------------------------- what scrolls can be reached with the tabulator key
 
-const SCROLLERS = "pre, .table-scroll, .pst-scrollable-table-container, .cell_output .output, div.math, mjx-container";
+const SCROLLERS = "pre, .table-scroll, .result-picture, .pst-scrollable-table-container, .cell_output .output, div.math, mjx-container";
 
 function letScrollersBeFocused() {
   for (const box of document.querySelectorAll(SCROLLERS)) {
