@@ -65,7 +65,6 @@ def test_all_claims_are_registered_in_order() -> None:
 PAGES = {
     "01_ok": (
         "# Fine\n\n{value}`01.c02_drop_torus` and {value}`01.accuracy_torus:point`, {verdict}`C02`\n\n"
-        "{value}`01.next_time:point,awaited`, {value}`01.accuracy_torus:point,awaited`\n\n"
         "Others found {elsewhere}`98.2` %, we ran version 1.2.3 and `1.2`, $x = 1.2$, and 99.8 % is no result.\n\n"
         "```{result-figure} 01/accuracy_by_place\nA caption.\n```\n\n```{claims}\n:chapter: 01\n```\n"
     ),

@@ -275,20 +275,15 @@ def find_page(env: BuildEnvironment, folder: str, chapter: str) -> str:
 class ValueRole(SphinxRole):
     """``{value}`01.c02_drop_torus```, and in other forms with ``:point`` or ``:ahead|behind`` at the end.
 
-    With two words the number loses its sign, and the first word follows it if it was positive, the second if not. A further
-    ``,awaited`` lets the page build while the published run lacks the number.
+    With two words the number loses its sign, and the first word follows it if it was positive, the second if not.
     """
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        value_id, _, said = self.text.partition(":")
-        awaited = said.endswith("awaited")
-        form = said.removesuffix("awaited").removesuffix(",")
+        value_id, _, form = self.text.partition(":")
         results = shown(self.env).results
         value = find_value(results, value_id)
         if value is None and value_id[:2] in results and is_short(results[value_id[:2]].run):
             return [element("span", "ci-not-run", "(not in so short a run)")], []
-        if value is None and awaited:
-            return [element("span", "ci-not-run", "(not in the published run yet)")], []
         positive, bar, negative = form.partition("|")
         if value is None or (form not in ("", "point") and not bar):
             unknown = f"unknown form {form!r}, say :point, or :ahead|behind"
