@@ -272,7 +272,7 @@ class SpeedFigure(SpeedDirective):
             nodes.image(uri=f"{folder}/{FIGURE}{ending}.svg", alt=self.options["alt"], classes=[f"only-{theme}"])
             for theme, ending in (("light", ""), ("dark", ".dark"))
         ]
-        caption = element("figcaption", "", *self.parse_content_to_nodes())
+        caption = element("figcaption", "", element("div", "result-caption", *self.parse_content_to_nodes()))
         return [element("figure", "result result-figure", element("div", "result-picture", *pictures), caption)]
 
 
