@@ -145,7 +145,7 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
         text += [f"- Published: {origin_line(theirs.run)}", f"- Yours: {origin_line(mine.run)}", ""]
         rows = [printed_row(row, theirs, mine) for row in compared.rows]
         text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
-    for chapter in published.keys() - yours.keys():
+    for chapter in sorted(published.keys() - yours.keys()):
         text += [f"## Chapter {int(chapter)}", "", "Not in your run.", ""]
     return "\n".join(text)
 
