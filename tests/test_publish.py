@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from bs4 import BeautifulSoup
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.claims import Claim
 from clip_invariance.report.publish import publish
-from clip_invariance.report.results import check_files, read_results, read_run, sha256
+from clip_invariance.report.results import check_files, load_results, read_results, read_run, sha256
+from clip_invariance.report.verify import Ruling, compare
 from fake_project import files_below
 from results_fixture import replace_in_run, value, write_results
 
@@ -141,15 +144,18 @@ def test_verify_counts_and_exit_codes(
     printed, errors = capsys.readouterr()
     report = json.loads(printed)
     assert (report["within"], report["outside"], report["missing"]) == counts
-    assert report["rows"] == [{"name": "01.drop", "published": 1.0, "yours": number, "tolerance": 1.0, "ok": code == 0}]
+    (row,) = report["rows"]
+    held = {"name": "01.drop", "published": 1.0, "yours": number, "tolerance": 1.0, "ok": code == 0}
+    assert row == held | {"vague": True, "unit": "points", "digits": 1}
+    assert report["verdicts"] == []  # no claim is decided by "drop"
     assert json.loads((project / "_build/run/quick/verify.json").read_text()) == report
     assert len(errors.splitlines()) == (1 if code else 0)
     assert main(["verify", "--profile", "quick"]) == code
-    assert "01.drop" in capsys.readouterr().out
+    assert re.search(r"01\.drop\s+1\.0\spoints", capsys.readouterr().out)
 
 
 def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    publish_value(project, drop=value(1.0), gone=value(5.0))
+    publish_value(project, drop=value(1.0, description="accuracy lost"), gone=value(5.0))
     write_results(
         a_run(project, "quick"),
         {"drop": value(1.5)},
@@ -163,16 +169,51 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
     assert str(path) in capsys.readouterr().out
     page = BeautifulSoup(path.read_text(), "html.parser")
     rows = [[cell.get_text() for cell in row.select("td")] for row in page.select("tbody tr")]
-    assert [row[0].removeprefix("value ") for row in rows] == ["drop", "gone"]
-    assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes", "missing"]
+    assert [row[0].removeprefix("value ") for row in rows] == ["drop accuracy lost", "gone"]
+    assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes, as would 0", "missing"]
     text = page.get_text()
     assert "In all: 1 of 2 values within tolerance, 1 missing from your run." in text
+    assert "For 1 of them 0 would be within the tolerance too" in text
     assert "1 of 2 values within tolerance, 1 missing." in text
     for part in ("Published: standard on A processor", "5 seeds", "torch 2.14.1"):
         assert part in text
     for part in ("Yours: quick on <b>Mine</b> | [x](y) (CPU)", "3 seeds", "torch 2.15.0"):
         assert part in text
     assert page.select("script, link, img, b, a") == []
+
+
+RULE = {"role": "essential", "value": "01.drop", "relation": ">", "threshold": 1.0, "reads": "it drops"}
+
+
+@pytest.mark.parametrize(
+    ("number", "verdict", "line"),
+    [
+        (2.2, "supported", "1 of 1 verdicts the same"),
+        (1.2, "inconclusive", "0 of 1 verdicts the same; C01 was supported and is inconclusive in yours"),
+        (0.1, "contradicted", "0 of 1 verdicts the same; C01 was supported and is contradicted in yours"),
+    ],
+)
+def test_verify_judges_the_claims_again(project: Path, number: float, verdict: str, line: str) -> None:
+    claim = Claim.model_validate({"id": "C01", "chapter": "01", "claim": "", "where": "", "condition": [RULE]})
+    publish_value(project, drop=value(2.0))
+    yours = read_results(write_results(a_run(project, "quick"), {"drop": value(number)}, profile="quick"))
+    published = load_results(project, "published")
+    compared = compare(published, {"01": yours}, published, [claim])
+    assert compared.rulings == (Ruling("C01", "supported", verdict),)
+    assert compared.verdict_line() == line
+
+
+@pytest.mark.parametrize(
+    ("number", "tolerance", "vague"),
+    [(2.0, 1.0, False), (2.0, 2.0, True), (-2.0, 3.0, True), (0.2, 1.0, False)],  # the last is itself no more than 0
+)
+def test_verify_says_where_agreement_shows_little(project: Path, number: float, tolerance: float, vague: bool) -> None:
+    publish_value(project, drop=value(number, tolerance=tolerance))
+    published = load_results(project, "published")
+    (row,) = compare(published, published, published).rows
+    assert row.ok
+    assert row.vague == vague
+    assert row.outcome == ("✓ yes, as would 0" if vague else "✓ yes")
 
 
 def test_verify_takes_a_strangers_folder(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -341,7 +341,7 @@ def test_run_of_an_unpublished_chapter_has_nothing_to_compare_with(tmp_path: Pat
     project, claims_file = make_project(tmp_path / "p", results=False)
     write_results(project / "_build" / "run" / "quick" / "figures" / "01", claims_file, "quick")
     inputs = read_inputs(project, "quick", claims_file)
-    assert "nothing to compare with" in rerun_page(inputs.published, inputs.own())
+    assert "nothing to compare with" in rerun_page(inputs.published, inputs.own(), [])
 
 
 @pytest.mark.parametrize(

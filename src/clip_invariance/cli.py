@@ -12,7 +12,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,7 +20,10 @@ from rich.table import Column, Table
 from typer.exceptions import TyperException
 
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.profiles import PROFILES
+from clip_invariance.profiles import PROFILES, get_profile
+
+if TYPE_CHECKING:
+    from clip_invariance.report.claims import ClaimRow
 
 # Commands import what they need: papermill, matplotlib and torch take seconds that --help should not.
 
@@ -169,8 +172,8 @@ def verify(
     clip-invariance verify --from ~/Downloads/their-run --json
     """
     from clip_invariance.report import verify as verification
-    from clip_invariance.report.results import complete_folders, find_project, run_folder
-    from clip_invariance.report.run import Options, default_profile, run_chapters, select_chapters
+    from clip_invariance.report.results import complete_folders, find_project, run_folder, select_chapters
+    from clip_invariance.report.run import Options, default_profile, run_chapters
 
     project = find_project()
     if folder and (profile or chapters):
@@ -189,12 +192,14 @@ def verify(
     if as_json:
         print(json.dumps(comparison.as_json(), indent=1))
     else:
-        rows = [(r.name, _number(r.published), _number(r.yours), _number(r.tolerance), r.ok) for r in comparison.rows]
         _print_table(
             ("value", "published", "yours", "tolerance", "within?"),
-            [(*row[:4], "yes" if row[4] else "missing" if row[2] == "-" else "NO") for row in rows],
+            [(row.name, *row.printed(), row.outcome) for row in comparison.rows],
         )
-        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing\n{page}")
+        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing")
+        if verdicts := comparison.verdict_line():
+            print(verdicts)
+        print(page)
     if comparison.outside or comparison.missing:
         raise ReportError(
             f"{comparison.outside} of {len(comparison.rows)} values lie outside their tolerance, "
@@ -239,25 +244,24 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
     clip-invariance claims
     clip-invariance claims --from quick --json
     """
-    from clip_invariance.report.claims import evaluate, load_claims
+    from clip_invariance.report.claims import evaluate, find_value, load_claims
+    from clip_invariance.report.numbers import bounded, in_full
     from clip_invariance.report.results import find_project, load_results
 
-    rows = evaluate(load_claims(), load_results(find_project(), source))
+    results = load_results(find_project(), source)
+    rows = evaluate(load_claims(), results)
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=1))
         return
+
+    def number(row: ClaimRow) -> str:
+        asked = row.decided_by.value if row.decided_by else ""
+        value = find_value(results, asked)
+        return in_full(bounded(asked, value)) if value else ""
+
     _print_table(
-        ("claim", "verdict", "value", "95 % interval", "what it says"),
-        [
-            (
-                row.claim.id,
-                row.verdict,
-                _number(row.value),
-                f"[{_number(row.low)}, {_number(row.high)}]" if row.value is not None else "-",
-                row.claim.claim,
-            )
-            for row in rows
-        ],
+        ("claim", "verdict", "decided by", "what it says"),
+        [(row.claim.id, row.verdict, number(row), row.claim.claim) for row in rows],
     )
 
 
@@ -328,8 +332,13 @@ def _run(
     settings: list[str] | None,
     scheduler: str,
 ) -> tuple[str, list[Path]]:
-    from clip_invariance.report.results import find_project
-    from clip_invariance.report.run import Options, default_profile, run_chapters, select_chapters
+    from clip_invariance.report.results import find_project, select_chapters
+
+    project = find_project()
+    notebooks = select_chapters(project, chapters or [])
+    if profile:
+        get_profile(profile)
+    from clip_invariance.report.run import Options, default_profile, run_chapters  # takes seconds: after the checks
 
     extra = {}
     for setting in settings or []:
@@ -337,10 +346,9 @@ def _run(
         if not equals or not name:
             raise UsageError(f"--set {setting}: write it as name=value")
         extra[name] = value
-    project = find_project()
     chosen = profile or ("quick" if device == "cpu" else default_profile())
     options = Options(chosen, device, seeds, jobs, extra, scheduler)
-    return options.profile, run_chapters(project, select_chapters(project, chapters or []), options)
+    return options.profile, run_chapters(project, notebooks, options)
 
 
 def _build(source: str) -> None:
@@ -349,10 +357,6 @@ def _build(source: str) -> None:
 
     site = build_site(find_project(), source)
     print(f"{site / 'index.html'}\nopen it in a browser, or run `clip-invariance serve`")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

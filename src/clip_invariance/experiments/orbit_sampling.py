@@ -59,7 +59,7 @@ FEW = 4
 BLOCK = 16
 #: Rounding in float64 that does not count as a broken bound, in nats.
 ROUNDING = 1e-9
-LENGTH = {"smoke": 0.02, "quick": 0.5, "standard": 1.0, "full": 1.0}
+LENGTH = {"smoke": 0.02, "quick": 1.0, "standard": 1.0, "full": 1.0}
 TEST = {"smoke": 24, "quick": 96, "standard": 256, "full": 512}
 
 

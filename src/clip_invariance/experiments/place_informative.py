@@ -24,8 +24,8 @@ NOISE = 60.0
 GLOBAL, RESTRICTED = "torus_pool", "torus_halves"
 QUICK_AT_HOME = (0.5, 0.9)
 ALL_AT_HOME = (0.5, 0.75, 0.9, 1.0)
-IMAGES = {"smoke": 96, "quick": 5600, "standard": 8000, "full": 8000}
-STEPS = {"smoke": 2, "quick": 175, "standard": 250, "full": 250}
+IMAGES = {"smoke": 96, "quick": 8000, "standard": 8000, "full": 8000}
+STEPS = {"smoke": 2, "quick": 250, "standard": 250, "full": 250}
 
 
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:

@@ -66,7 +66,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(length=0.01, test=96),
-    "quick": Scale(length=0.6, test=512),
+    "quick": Scale(length=1.0, test=768),
     "standard": Scale(length=1.0, test=768),
     "full": Scale(length=1.0, test=768),
 }

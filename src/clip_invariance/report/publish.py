@@ -20,10 +20,10 @@ from clip_invariance.report.results import (
     read_folders,
     read_sidecar,
     run_folder,
+    select_chapters,
     swap_folder,
     write_bytes,
 )
-from clip_invariance.report.run import select_chapters
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -266,6 +266,26 @@ def find_project() -> Path:
 def notebooks(project: Path) -> dict[str, Path]:
     """The chapters' notebooks by chapter id, in order."""
     return {path.name[:2]: path for path in sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
+    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
+
+    Raises:
+        UsageError: if one does not exist.
+    """
+    known = notebooks(project)
+    if not known:
+        raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
+    names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
+    chosen = []
+    for name in asked:
+        key = Path(name).name.removesuffix(".ipynb")
+        key = key.zfill(2) if key.isdigit() else key
+        if key not in names:
+            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
+        chosen.append(names[key])
+    return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
 
 
 def run_folder(project: Path, profile: str) -> Path:

@@ -10,11 +10,12 @@ import ast
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ from clip_invariance.report.results import (
     NOTEBOOK,
     RunRecord,
     check_files,
-    notebooks,
     read_results,
     run_folder,
     sha256,
@@ -65,26 +65,6 @@ class Options:
 def default_profile() -> str:
     """ "full" where PyTorch finds a GPU, else "quick"."""
     return "full" if provenance.has_cuda() else "quick"
-
-
-def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
-    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
-
-    Raises:
-        UsageError: if one does not exist.
-    """
-    known = notebooks(project)
-    if not known:
-        raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
-    names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
-    chosen = []
-    for name in asked:
-        key = Path(name).name.removesuffix(".ipynb")
-        key = key.zfill(2) if key.isdigit() else key
-        if key not in names:
-            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
-        chosen.append(names[key])
-    return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
 
 
 def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) -> list[Path]:
@@ -230,6 +210,8 @@ def _run_chapter(
         "CLIP_INVARIANCE_PROJECT": str(project),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # joblib's tracker tidies up after a run that was stopped, and need not complain that it had to
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     }
     _execute(project, notebook, partial / NOTEBOOK, parameters, progress.Tail(lines), show)
     try:
@@ -283,6 +265,7 @@ def _execute(
         ReportError, UsageError: naming the cell and the error.
         KeyboardInterrupt: after every process below this one has ended.
     """
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would say in its own words what we say in ours
     errors: list[BaseException] = []
     others = set(psutil.Process().children(recursive=True))
 

@@ -22,7 +22,7 @@ import nbformat
 import yaml
 
 from clip_invariance.errors import ReportError
-from clip_invariance.report.claims import CLAIMS_FILE
+from clip_invariance.report.claims import CLAIMS_FILE, load_claims
 from clip_invariance.report.passive import check_notebook, check_picture
 from clip_invariance.report.results import (
     NOTEBOOK,
@@ -193,7 +193,9 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
         stage_notebook(inputs, chapter, notebook, staging / "notebooks" / notebook.name)
     pages = {"book/status": status_page(inputs)}
     if inputs.is_run:
-        pages["book/your_run"] = rerun_page(inputs.published, inputs.own(), "methods.md#checking-a-re-run")
+        claims = load_claims(inputs.claims_file)
+        explained = "methods.md#checking-a-re-run"
+        pages["book/your_run"] = rerun_page(inputs.published, inputs.own(), claims, explained)
     for name, text in pages.items():
         (staging / f"{name}.md").write_text(text, encoding="utf-8")
     stage_config(inputs, staging, list(pages), paper)

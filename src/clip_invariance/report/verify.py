@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.claims import Claim, evaluate, load_claims
 from clip_invariance.report.numbers import bounded, in_full, number, with_unit
 from clip_invariance.report.results import (
     PUBLISHED,
@@ -29,20 +30,57 @@ PAGE = "verify.html"
 
 @dataclass(frozen=True)
 class Row:
-    """One published value. ``yours`` is None where the run does not have it."""
+    """One published value.
+
+    Attributes:
+        yours: None where the run does not have it.
+        ok: whether it lies within the tolerance.
+        vague: the published interval excludes 0 but the tolerance does not, so that agreement shows little.
+        unit, digits: of the three numbers, and to how many decimals the published one is printed.
+    """
 
     name: str
     published: float
     yours: float | None
     tolerance: float
     ok: bool
+    vague: bool
+    unit: str
+    digits: int
+
+    @property
+    def outcome(self) -> str:
+        if self.yours is None:
+            return "missing"
+        if not self.ok:
+            return "✗ no"
+        return "✓ yes, as would 0" if self.vague else "✓ yes"
+
+    def printed(self) -> tuple[str, str, str]:
+        """Published value, yours ("" if missing) and tolerance, with their unit."""
+        tolerance = with_unit(number(self.tolerance, self.digits + 1), self.unit)
+        yours = "" if self.yours is None else with_unit(number(self.yours, self.digits), self.unit)
+        return with_unit(number(self.published, self.digits), self.unit), yours, tolerance
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The verdict on one claim, as published and with the run's values in place of the published ones."""
+
+    claim: str
+    published: str
+    yours: str
+
+    def __str__(self) -> str:
+        return f"{self.claim} was {self.published} and is {self.yours} in yours"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All published values of the compared chapters."""
+    """All published values of the compared chapters, and the claims that they decide."""
 
     rows: tuple[Row, ...]
+    rulings: tuple[Ruling, ...] = ()
 
     @property
     def within(self) -> int:
@@ -56,22 +94,55 @@ class Comparison:
     def outside(self) -> int:
         return len(self.rows) - self.within - self.missing
 
+    @property
+    def vague(self) -> int:
+        return sum(row.ok and row.vague for row in self.rows)
+
+    @property
+    def changed(self) -> tuple[Ruling, ...]:
+        """The claims that the run judges differently."""
+        return tuple(ruling for ruling in self.rulings if ruling.published != ruling.yours)
+
     def as_json(self) -> dict[str, object]:
-        """{within, outside, missing, rows}, as ``verify --json`` prints and ``verify.json`` holds it."""
-        rows = [asdict(row) for row in self.rows]
-        return {"within": self.within, "outside": self.outside, "missing": self.missing, "rows": rows}
+        """What ``verify --json`` prints and ``verify.json`` holds: counts, rows, verdicts."""
+        counts = {"within": self.within, "outside": self.outside, "missing": self.missing}
+        lists = {"rows": self.rows, "verdicts": self.rulings}
+        return counts | {name: [asdict(entry) for entry in entries] for name, entries in lists.items()}
+
+    def verdict_line(self) -> str:
+        """How many claims come out the same, and which do not; "" where no claim is decided."""
+        if not self.rulings:
+            return ""
+        same = len(self.rulings) - len(self.changed)
+        others = "".join(f"; {ruling}" for ruling in self.changed)
+        return f"{same} of {len(self.rulings)} verdicts the same{others}"
 
 
-def compare(published: Mapping[str, Results], yours: Mapping[str, Results]) -> Comparison:
-    """Hold every published value against the run's, within the published tolerance."""
+def compare(
+    published: Mapping[str, Results],
+    yours: Mapping[str, Results],
+    chapters: Container[str],
+    claims: Sequence[Claim] = (),
+) -> Comparison:
+    """Hold every published value of ``chapters`` against the run's, and judge the claims again that the run concerns.
+
+    A claim is judged by the run's values, and by published ones of chapters that the run lacks.
+    """
     rows = []
     for chapter, results in published.items():
+        if chapter not in chapters:
+            continue
         own = yours[chapter].values.values if chapter in yours else {}
         for name, value in results.values.values.items():
             found = own[name].value if name in own else None
             ok = found is not None and abs(found - value.value) <= value.tolerance
-            rows.append(Row(f"{chapter}.{name}", value.value, found, value.tolerance, ok))
-    return Comparison(tuple(rows))
+            vague = not value.low <= 0 <= value.high and abs(value.value) <= value.tolerance
+            judged = (value.value, found, value.tolerance, ok, vague)
+            rows.append(Row(f"{chapter}.{name}", *judged, unit=value.unit, digits=value.digits))
+    concerned = [c for c in claims if any(condition.chapter in yours for condition in c.conditions)]
+    pairs = zip(evaluate(concerned, published), evaluate(concerned, {**published, **yours}), strict=True)
+    rulings = [Ruling(a.claim.id, a.verdict, b.verdict) for a, b in pairs if a.verdict != "not yet measured"]
+    return Comparison(tuple(rows), tuple(rulings))
 
 
 def published_chapters(project: Path) -> dict[str, Results]:
@@ -88,9 +159,9 @@ def published_chapters(project: Path) -> dict[str, Results]:
 
 def verify_run(project: Path, profile: str, chapters: Mapping[str, object]) -> tuple[Comparison, Path]:
     """Compare the run at a profile with the published values of ``chapters``; see :func:`write`."""
-    published = {c: r for c, r in published_chapters(project).items() if c in chapters}
     yours = read_folders(complete_folders(run_folder(project, profile) / "figures"))
-    return write(run_folder(project, profile), published, {c: r for c, r in yours.items() if c in chapters})
+    yours = {c: r for c, r in yours.items() if c in chapters}
+    return write(run_folder(project, profile), published_chapters(project), yours, chapters)
 
 
 def verify_folder(project: Path, folder: Path) -> tuple[Comparison, Path]:
@@ -104,21 +175,27 @@ def verify_folder(project: Path, folder: Path) -> tuple[Comparison, Path]:
     if not yours:
         raise UsageError(f"{folder} holds no results: expected {folder / '01' / 'run.json'} or the like")
     profile = next(iter(yours.values())).run.profile
-    return write(run_folder(project, profile), published_chapters(project), yours)
+    published = published_chapters(project)
+    return write(run_folder(project, profile), published, yours, published)
 
 
-def write(folder: Path, published: Mapping[str, Results], yours: Mapping[str, Results]) -> tuple[Comparison, Path]:
-    """Compare, and leave ``verify.json`` and a page in the folder. Returns both."""
-    comparison = compare(published, yours)
+def write(
+    folder: Path, published: Mapping[str, Results], yours: Mapping[str, Results], chapters: Mapping[str, object]
+) -> tuple[Comparison, Path]:
+    """Compare what is published of ``chapters``, and leave ``verify.json`` and a page in the folder. Returns both."""
+    claims = load_claims()
+    comparison = compare(published, yours, chapters, claims)
     write_json(folder / "verify.json", comparison.as_json())
-    write_bytes(folder / PAGE, as_html(rerun_page(published, yours)).encode())
+    write_bytes(folder / PAGE, as_html(rerun_page(published, yours, claims)).encode())
     return comparison, folder / PAGE
 
 
 # ---------------------------------------------------------------- as a page
 
 
-def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], explained: str = "") -> str:
+def rerun_page(
+    published: Mapping[str, Results], yours: Mapping[str, Results], claims: Sequence[Claim], explained: str = ""
+) -> str:
     """Markdown: for each chapter of yours who ran what where, a summary, and one row per published value.
 
     Args:
@@ -130,7 +207,7 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
         "",
         f"A value counts as reproduced when it differs from the published one by no more than the tolerance.{said}",
         "",
-        *in_all(compare({c: r for c, r in published.items() if c in yours}, yours)),
+        *in_all(compare(published, yours, yours, claims)),
     ]
     for chapter, mine in yours.items():
         text += [f"## Chapter {int(chapter)}", ""]
@@ -139,14 +216,14 @@ def rerun_page(published: Mapping[str, Results], yours: Mapping[str, Results], e
             text += ["Nothing is published for this chapter yet, so there is nothing to compare with.", ""]
             continue
         theirs = published[chapter]
-        compared = compare({chapter: theirs}, {chapter: mine})
+        compared = compare(published, yours, {chapter})
         missing = f", {compared.missing} missing" if compared.missing else ""
         text += [f"**{compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
         text += [f"- Published: {origin_line(theirs.run)}", f"- Yours: {origin_line(mine.run)}", ""]
         rows = [printed_row(row, theirs, mine) for row in compared.rows]
         text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
-    for chapter in sorted(published.keys() - yours.keys()):
-        text += [f"## Chapter {int(chapter)}", "", "Not in your run.", ""]
+    if lacking := sorted(published.keys() - yours.keys()):
+        text += [f"Not in your run: chapter {', '.join(str(int(chapter)) for chapter in lacking)}.", ""]
     return "\n".join(text)
 
 
@@ -157,7 +234,21 @@ def in_all(compared: Comparison) -> list[str]:
     outside = [f"`{row.name}`" for row in compared.rows if row.yours is not None and not row.ok]
     missing = f", {compared.missing} missing from your run" if compared.missing else ""
     text = [f"**In all: {compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
-    return [*text, f"Outside: {', '.join(outside)}.", ""] if outside else text
+    if outside:
+        text += [f"Outside: {', '.join(outside)}.", ""]
+    if compared.vague:
+        text += [
+            f"For {compared.vague} of them 0 would be within the tolerance too, although the published interval excludes"
+            " it: so few seeds spread so much there that agreement shows little.",
+            "",
+        ]
+    if compared.rulings:
+        text += [
+            f"**{compared.verdict_line()}.** Verdicts do not count here: with fewer seeds intervals are wider, and what"
+            " was decided may be open.",
+            "",
+        ]
+    return text
 
 
 def origin_line(run: RunRecord) -> str:
@@ -167,14 +258,11 @@ def origin_line(run: RunRecord) -> str:
 
 
 def printed_row(row: Row, published: Results, mine: Results) -> list[str]:
-    """One row of the table: name, both values with their intervals, tolerance, verdict."""
+    """One row of the table: what it is, both values with their intervals, tolerance, outcome."""
     name = row.name.partition(".")[2]
     value, yours = published.values.values[name], mine.values.values.get(name)
-    tolerance = with_unit(number(row.tolerance, value.digits + 1), value.unit)
-    shown = [in_full(bounded(row.name, found)) if found else "" for found in (value, yours)]
-    texts = *shown, tolerance
-    outcome = "✓ yes" if row.ok else "missing" if yours is None else "✗ no"
-    return [f"`{name}`", *(plain(text) for text in texts), outcome]
+    shown = [plain(in_full(bounded(row.name, found))) if found else "" for found in (value, yours)]
+    return [f"`{name}` {plain(value.description)}", *shown, plain(row.printed()[2]), row.outcome]
 
 
 STYLE = """
@@ -183,12 +271,14 @@ body { font: 1rem/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #8884; text-align: left; }
 .cell-label { display: none; }
+td:first-child { max-width: 24rem; }
+td:not(:first-child) { white-space: nowrap; }
 code { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   table, tbody, tr, td { display: block; }
   thead, td:empty { display: none; }
   tr { padding: 0.5rem 0; border-bottom: 1px solid #8884; }
-  td { padding: 0.1rem 0; border: 0; }
+  td, td:not(:first-child) { padding: 0.1rem 0; border: 0; white-space: normal; max-width: none; }
   .cell-label { display: inline-block; width: 6rem; opacity: 0.75; }
 }
 """
