@@ -105,9 +105,13 @@ class Comparison:
 
     def as_json(self) -> dict[str, object]:
         """What ``verify --json`` prints and ``verify.json`` holds: counts, rows, verdicts."""
-        counts = {"within": self.within, "outside": self.outside, "missing": self.missing}
-        lists = {"rows": self.rows, "verdicts": self.rulings}
-        return counts | {name: [asdict(entry) for entry in entries] for name, entries in lists.items()}
+        return {
+            "within": self.within,
+            "outside": self.outside,
+            "missing": self.missing,
+            "rows": [asdict(row) for row in self.rows],
+            "verdicts": [asdict(ruling) for ruling in self.rulings],
+        }
 
     def verdict_line(self) -> str:
         """How many claims come out the same, and which do not; "" where no claim is decided."""
