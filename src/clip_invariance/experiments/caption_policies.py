@@ -32,6 +32,8 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "object, place": ("object", "place"),
     "everything": FACTORS,
     "background": ("background",),
+    "three times longer": ("object",),
+    "everything, three times longer": FACTORS,
 }
 #: Arms by the rate at which captions mention each of the omitted factors.
 RATES = {
@@ -49,6 +51,8 @@ CONTROLS = (
     "temperature .07",
     "everything",
     "three times longer",
+    "filler words, three times longer",
+    "duplicates masked, three times longer",
     "everything, three times longer",
 )
 SCALES = ("an eighth of the pictures", "width 16", "object", "width 256", "three times longer")
@@ -595,11 +599,17 @@ def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
 
 
 def _control_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    always = skill(measured, "everything")
-    for arm, name in (("filler words", "filler"), ("duplicates masked", "masked"), ("temperature .07", "temperature")):
-        if has(measured, arm):
-            yield _points(f"c19_{name}", always, skill(measured, arm), CONTROL,
-                          f"mean skill on five factors: always mentioned minus never, {arm}")  # fmt: skip
+    for arm, name, ceiling in (
+        ("filler words", "filler", "everything"),
+        ("duplicates masked", "masked", "everything"),
+        ("temperature .07", "temperature", "everything"),
+        ("filler words, three times longer", "filler_longer", EVERYTHING_LONGER),
+        ("duplicates masked, three times longer", "masked_longer", EVERYTHING_LONGER),
+    ):
+        if has(measured, arm, ceiling):
+            yield _points(f"c19_{name}", skill(measured, ceiling), skill(measured, arm), CONTROL,
+                          "mean skill on five factors, probe on the embedding: always mentioned minus never, " + arm
+                          )  # fmt: skip
 
 
 def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:

@@ -88,6 +88,8 @@ STANDARD: dict[str, Arm] = QUICK | {
     "duplicates masked": Arm(masked=True),
     "three times longer": Arm(longer=3, kept=COURSE),
     "everything, three times longer": Arm(others=1.0, longer=3),
+    "filler words, three times longer": Arm(filler=True, longer=3),
+    "duplicates masked, three times longer": Arm(masked=True, longer=3),
     "labels": Arm(labels=True),
     "width 256": Arm(embed_dim=256),
     "an eighth of the pictures": Arm(fewer=8),

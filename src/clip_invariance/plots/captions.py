@@ -57,8 +57,10 @@ NAMES = {
     "an eighth of the pictures": "an eighth of the pictures",
     "width 16": "width 16",
     "width 256": "width 256",
-    "three times longer": "object, three times the steps",
-    "everything, three times longer": "everything, three times the steps",
+    "three times longer": "object, 3 × the steps",
+    "everything, three times longer": "everything, 3 × the steps",
+    "filler words, three times longer": "object, filler words, 3 × the steps",
+    "duplicates masked, three times longer": "object, duplicates masked, 3 × the steps",
 }
 #: Lines of the two figures that compare the object with the five others.
 LINES = {
