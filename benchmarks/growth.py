@@ -57,7 +57,10 @@ def measure(of: Share, amount: int) -> tuple[float, float]:
     """Seconds and MB of one amount, in this process."""
     import torch
 
+    from clip_invariance.report.store import keep_freed_memory
+
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every unit of a run
     importlib.import_module("clip_invariance.experiments.dashcam_training")  # importing is no part of the growth
 
     start = time.process_time()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy and PyTorch are imported
 
+import allocator
 import contrastive_step
 import growth
 import matplotlib as mpl
@@ -41,6 +42,7 @@ PARTS = {
     "probes": probes.ratios,
     "orbit": orbit.ratios,
     "together": together.ratios,
+    "allocator": allocator.ratios,
     "memory": memory.ratios,
     "rerun": rerun.ratios,
 }

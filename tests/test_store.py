@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +217,27 @@ def test_units_must_be_importable_and_plain(experiment: Any, store: Store) -> No
         run([Unit(experiment.measure, {"arm": object(), "seed": 0, "device": "cpu"})], store)
     with pytest.raises(UsageError, match="JSON-like"):
         run([Unit(experiment.measure, {"arm": "hard", "seed": float("nan"), "device": "cpu"})], store)
+
+
+PAGES = """
+import resource, sys, torch
+from clip_invariance.report.store import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def work():
+    for _ in range(20):
+        torch.ones(4_000_000).mul(2.0)  # 16 MB each, freed at once
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
+def test_freed_memory_is_asked_for_once() -> None:
+    def new_pages(side: str) -> int:
+        done = subprocess.run([sys.executable, "-c", PAGES, side], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert new_pages("given back") > 20 * new_pages("kept") + 1000

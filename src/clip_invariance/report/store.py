@@ -368,7 +368,7 @@ def _compute(job: _Job, store: Store, parent: int | None) -> str:
     if store.folder(job.key).exists():  # by another run, or by a worker that died before it could say so
         return job.key
     _check_unchanged(job.depends_on)  # a worker of a cluster may have been started long before
-    _keep_freed_memory()
+    keep_freed_memory()
     unit, start = job.unit, time.perf_counter()
     try:
         tables = {name: _needed(need, store) for name, need in job.needs.items()}
@@ -420,7 +420,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @functools.cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep what PyTorch frees: a training step asks for the same large blocks again.
 
     By default each goes back to the system and returns page by page, filled with zeros: a fifth of a step on a CPU.
