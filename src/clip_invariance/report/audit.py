@@ -27,6 +27,7 @@ from clip_invariance.plots import audit as draw
 from clip_invariance.plots.style import Theme, style
 from clip_invariance.report import provenance
 from clip_invariance.report.results import find_project, write_bytes, write_json
+from clip_invariance.report.store import keep_freed_memory
 from clip_invariance.worlds.traffic_lights import ATTRIBUTION
 
 PNG_DPI = 144
@@ -89,6 +90,7 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
     folder.mkdir(parents=True, exist_ok=True)  # fails now rather than after the measuring
     if not os.access(folder, os.W_OK):
         raise UsageError(f"--output {folder}: cannot be written to")
+    keep_freed_memory()
     try:
         _announce(name, encoder, checkpoint, device, pictures)
         with _bar(pictures) as bar:
