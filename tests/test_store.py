@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from joblib.externals.loky import process_executor
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES
@@ -241,3 +242,11 @@ def test_freed_memory_is_asked_for_once() -> None:
         return int(done.stdout)
 
     assert new_pages("given back") > 20 * new_pages("kept") + 1000
+
+
+def test_a_worker_that_keeps_pictures_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = process_executor._MAX_MEMORY_LEAK_SIZE  # AttributeError: joblib's vendored loky works in another way now
+    monkeypatch.setattr(process_executor, "_MAX_MEMORY_LEAK_SIZE", before)
+    assert before < 1e9  # less than a chapter's pictures and what its steps need
+    store_module._stay()
+    assert process_executor._MAX_MEMORY_LEAK_SIZE > 1e12

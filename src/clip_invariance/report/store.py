@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import grimp
 import joblib
 import pandas as pd
+from joblib.externals.loky import process_executor
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.report.provenance import device_name, now, peak_memory_mb
@@ -365,6 +366,7 @@ def _compute(job: _Job, store: Store, parent: int | None) -> str:
     """
     if parent not in (os.getpid(), None):
         _end_with(parent)
+        _stay()
     if store.folder(job.key).exists():  # by another run, or by a worker that died before it could say so
         return job.key
     _check_unchanged(job.depends_on)  # a worker of a cluster may have been started long before
@@ -432,6 +434,11 @@ def keep_freed_memory() -> None:
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 64 * 2**20)
+
+
+def _stay() -> None:
+    """Keep loky from taking kept pictures and freed memory for a leak, and starting a worker anew because of them."""
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
 @functools.cache
