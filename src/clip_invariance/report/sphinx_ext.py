@@ -401,7 +401,7 @@ class ResultFigure(ResultDirective):
         # In a box of their own, because the theme hides a caption that is a sibling of the other mode's picture.
         # The style sheet needs the size to keep the place free, and the letters large enough on a phone.
         svg = (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.svg").read_text(encoding="utf-8")
-        least = math.ceil(min(readable_share(svg), 1) * sidecar.width_px)
+        least = math.floor(min(readable_share(svg), 1) * sidecar.width_px)
         size = f"--width: {sidecar.width_px}; --height: {sidecar.height_px}; --least: {least}"
         return [element("div", "result-picture", *pictures, style=size)]
 
