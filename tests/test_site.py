@@ -227,6 +227,14 @@ def test_front_page_answers_from_the_verdicts(site: Path) -> None:
 
 
 def test_data_behind_a_figure_can_be_downloaded(site: Path) -> None:
+    assert "all reused" not in text
+
+
+def test_run_that_computed_nothing_says_so_beside_its_short_time(tmp_path: Path) -> None:
+    project, claims_file = make_project(tmp_path)
+    path = project / "figures" / "01" / "run.json"
+    path.write_text(path.read_text().replace('"reused": 7', '"reused": 24'))
+    assert "7\u00a0min\u00a011\u00a0s, all reused" in status_page(read_inputs(project, "published", claims_file))
     path = site / "book" / f"{STEM}.html"
     links = [str(a["href"]) for a in soup(path).select(".result-links a.download")]
     csv, sidecar = (path.parent / link for link in links[:2])

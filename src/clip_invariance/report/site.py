@@ -283,7 +283,9 @@ def status_page(inputs: Inputs) -> str:
         "",
         "What these pages were made from, notebook by notebook. *Run* is the time from start to end. *Compute* is the sum",
         "over all units of work (a unit is one training or one evaluation), including those taken from an earlier run;",
-        "*reused* says how many were. [Methods](methods.md#profiles) says what the profiles are.",
+        "*reused* says how many were. Where all were, the run only drew the figures again, and *compute* says what the",
+        "results took. With *n* seeds, these are the numbers 0 to *n* − 1. [Methods](methods.md#profiles) says what the",
+        "profiles are.",
         "",
     ]
     header = ["notebook", "profile", "date, commit", "run", "compute", "reused", "device"]
@@ -299,8 +301,10 @@ def status_page(inputs: Inputs) -> str:
         origin = f"{run.started[:10].replace('-', NO_BREAK_HYPHEN)}, {plain(short_commit(run))}"
         times = duration(run.wall_seconds), duration(run.compute_seconds)
         # Older records count a unit that was asked for twice as reused twice.
-        reused = f"{min(run.reused, run.units)} of {run.units}"
-        rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, reused, plain(machine(run))])
+        reused = min(run.reused, run.units)
+        wall = duration(run.wall_seconds) + (", all reused" if run.units and reused == run.units else "")
+        times = wall, duration(run.compute_seconds), f"{reused} of {run.units}"
+        rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, plain(machine(run))])
     text.append(table(header, rows))
     runs = {chapter: results.run for chapter, results in inputs.results.items()}
     versions = {chapter: tuple(sorted(run.versions.items())) for chapter, run in runs.items()}
