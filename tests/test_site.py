@@ -273,6 +273,13 @@ def test_digest_covers_pages_results_and_rules(tmp_path: Path) -> None:
         seen.add(inputs_digest(read_inputs(project, "published", claims_file)))
     assert len(seen) == 5
 
+@pytest.mark.parametrize("page", [STEM, "claims", "status"])
+def test_all_numbers_of_a_chapter_are_one_click_away(site: Path, page: str) -> None:
+    path = site / "book" / f"{page}.html"
+    (link,) = [str(a["href"]) for a in soup(path).select("a.download") if str(a["href"]).endswith("/values.json")]
+    assert json.loads((path.parent / link).read_text())["values"]["c02_drop_torus"]["value"] == 1.24
+
+
 
 def test_a_run_is_shown_beside_what_is_published(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p")
@@ -387,3 +394,6 @@ def test_the_report_itself_builds_from_what_is_published(tmp_path: Path) -> None
     for chapter in registered:  # where rules are registered and results published, verdicts must be drawn from them
         rows = [a for a in ledger.select("article.claim .claim-value") if a]
         assert rows, f"no claim of chapter {chapter} shows a value"
+    chapters = [li.select_one("details > summary") for li in front.select(".bd-sidebar-primary li:has(> a[href^='0'])")]
+    assert len(chapters) == len(written)
+    assert all(chapters), "a chapter's notebook cannot be unfolded in the list of pages"

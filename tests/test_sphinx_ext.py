@@ -195,6 +195,15 @@ def test_table_has_its_title_where_a_phone_does_not_cut_it_off(built: tuple[Path
     assert [t["aria-label"] for t in page.select(".table-scroll table")] == ["Kayhan"]
 
 
+def test_verdicts_of_a_chapter_stand_below_the_run_they_come_from(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
+    line = page.select_one(".result-links:has(+ .ledger)")
+    assert line is not None
+    numbers, run = line.select("li")
+    assert numbers.get_text() == "all numbers of chapter 1 (JSON)"
+    assert run.get_text() == "run of 2026-11-20, profile standard, 5 seeds, CPU, commit 0123456"
+
+
 def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path, list[str]]) -> None:
     page = (built[0] / "book" / "claims.html").read_text(encoding="utf-8")
     assert [f'id="c{i:02d}"' in page for i in range(1, 45)] == [True] * 44

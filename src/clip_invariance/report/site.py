@@ -307,6 +307,9 @@ def status_page(inputs: Inputs) -> str:
         rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, plain(machine(run))])
     text.append(table(header, rows))
     runs = {chapter: results.run for chapter, results in inputs.results.items()}
+    if files := [f"[{int(chapter)}](../figures/{chapter}/values.json)" for chapter in inputs.results]:
+        what = "a chapter's numbers, each with its interval, unit and tolerance"
+        text.append(f"One file, `values.json`, holds all of {what}: chapter {', '.join(files)}.\n")
     versions = {chapter: tuple(sorted(run.versions.items())) for chapter, run in runs.items()}
     for group in dict.fromkeys(versions.values()):
         those = [chapter for chapter, mine in versions.items() if mine == group]
