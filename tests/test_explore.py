@@ -45,7 +45,12 @@ def test_a_choice_shows_what_was_measured_for_it_and_leaves_out_the_rest() -> No
     assert ("0.1", "large light", "words") not in what.marks
     tenth = what.data()[1]
     assert tenth["name"] == "in 10\u202f%"
-    assert [mark and mark[1] for mark in tenth["marks"]] == ["51.0 [49.0, 53.0]", "66.0 [61.0, 71.0]", None, None]
+    assert [mark and mark[1] for mark in tenth["marks"]] == [
+        "51.0 [49.0,\u00a053.0]",
+        "66.0 [61.0,\u00a071.0]",
+        None,
+        None,
+    ]
     assert tenth["marks"][0][0] == "--value: 51; --low: 49; --high: 53"
 
 

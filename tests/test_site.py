@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
@@ -24,9 +25,11 @@ from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.report.claims import CLAIMS_FILE
 from clip_invariance.report.results import NOTEBOOK
 from clip_invariance.report.site import (
+    Inputs,
     build_site,
     inputs_digest,
     last_change,
+    origin,
     read_inputs,
     stage,
     status_page,
@@ -95,21 +98,50 @@ def test_no_foreign_script_is_named_in_any_page(site: Path) -> None:
             assert "http" not in script.get_text(), path
 
 
-CITED = Origin(own=[], title="A 100 % report", author="Its authors", version="1.2.0", commit="ab12", date="2027-01-31")
+CITED = Origin(
+    own=[],
+    title="A 100 % report",
+    author="Its authors",
+    institution="Their house",
+    version="1.2.0",
+    commit="ab12",
+    date="2027-01-31",
+)
 
 
 def test_citation_is_pinned_to_version_and_commit(site: Path) -> None:
     assert citation(Origin(own=[])) == ""
-    known = Origin(own=[], title="T", author="A", version="1", commit="", date="2026", url="https://example.org/t")
-    assert "url    = {https://example.org/t}" in citation(known)
+    assert "url         = {https://example.org/t}" in citation({**CITED, "url": "https://example.org/t"})
     lines = citation(CITED).splitlines()
     assert lines[0] == "@techreport{captionsdefineinvariance,"
-    for line in (r"title  = {A 100 \% report},", "author = {{Its authors}},", "year   = {2027},"):
+    for line in (
+        r"title       = {A 100 \% report},",
+        "author      = {{Its authors}},",
+        "institution = {Their house},",
+        "year        = {2027},",
+        "note        = {Version 1.2.0, pages last changed in commit ab12}",
+    ):
         assert f"  {line}" in lines
-    assert "  note   = {Version 1.2.0, commit ab12}" in lines
-    without_git = Origin(own=[], title="T", author="A", version="1.2.0", commit="", date="")
-    assert "year" not in citation(without_git)
-    assert "note   = {Version 1.2.0}" in citation(without_git)
+    assert "note        = {Version 1.2.0}" in citation({**CITED, "commit": ""})  # without git
+
+
+def test_readme_pages_and_citation_file_say_the_same_about_how_to_cite() -> None:
+    told = origin(Inputs(REPOSITORY, "published", CLAIMS_FILE, {}, {}))
+    report = citation({**told, "commit": ""})
+    blocks = {
+        name: re.findall(r"^@.*?^}$", (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        for name in ("README.md", "book/reproduce.md")
+    }
+    assert blocks["README.md"] == blocks["book/reproduce.md"]
+    assert blocks["README.md"][0] == report
+    software = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    preferred, (essay,) = software["preferred-citation"], software["references"]
+    assert {name: preferred[name] for name in ("title", "authors", "version")} == {
+        name: software[name] for name in ("title", "authors", "version")
+    }
+    assert preferred["year"] == software["date-released"].year
+    for part in (essay["title"], essay["institution"]["name"], str(essay["year"])):
+        assert f"{{{part}}}" in blocks["README.md"][1]
 
 
 def test_every_page_can_be_cited_and_a_chapter_with_the_commit_of_its_results(site: Path) -> None:
@@ -118,12 +150,12 @@ def test_every_page_can_be_cited_and_a_chapter_with_the_commit_of_its_results(si
         for path in [*site.glob("book/*.html"), *site.glob("notebooks/*.html")]
     }
     assert {name for name, found in said.items() if len(found) != 1} == set()
-    assert "note   = {Version " in said["index"][0].get_text()
+    assert "note        = {Version " in said["index"][0].get_text()
     for page in ("book", "notebooks"):
         text = soup(site / page / f"{STEM}.html").select(".cite-text")[0].get_text()
         assert "@techreport{captionsdefineinvariance:1," in text
         assert "Chapter 1: Hard and soft invariance, version " in text
-        assert "commit 0123456789abcdef0123456789abcdef01234567, profile standard, 5 seeds}" in text
+        assert "results of commit 0123456789abcdef0123456789abcdef01234567, profile standard, 5 seeds}" in text
 
 
 def test_last_change_is_the_newest_commit_that_concerns_the_pages(tmp_path: Path) -> None:
@@ -132,17 +164,16 @@ def test_last_change_is_the_newest_commit_that_concerns_the_pages(tmp_path: Path
         done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert last_change(tmp_path) == ("", "")
+    assert last_change(tmp_path) == ""
     git("init")
     for name in ("_config.yml", "elsewhere.txt"):
         (tmp_path / name).write_text("a: 1")
         git("add", name)
         git("commit", "-m", name)
-    commit, date = last_change(tmp_path)
+    commit = last_change(tmp_path)
     assert commit == git("rev-parse", "HEAD~1")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
     (tmp_path / "_config.yml").write_text("a: 2")
-    assert last_change(tmp_path)[0] == f"{commit} with uncommitted changes"
+    assert last_change(tmp_path) == f"{commit} with uncommitted changes"
 
 
 def test_banner_is_silent_about_full_results_only() -> None:
@@ -196,6 +227,14 @@ def test_status_page(site: Path) -> None:
         assert part in text.replace("\u00a0", " ").replace("\u2011", "-")
     assert "0123456" in text
     assert "torch 2.14.1" in text
+    assert "all reused" not in text
+
+
+def test_run_that_computed_nothing_says_so_beside_its_short_time(tmp_path: Path) -> None:
+    project, claims_file = make_project(tmp_path)
+    path = project / "figures" / "01" / "run.json"
+    path.write_text(path.read_text().replace('"reused": 7', '"reused": 24'))
+    assert "7\u00a0min\u00a011\u00a0s, all reused" in status_page(read_inputs(project, "published", claims_file))
 
 
 def test_no_more_units_are_reused_than_there_are(tmp_path: Path) -> None:
@@ -232,6 +271,13 @@ def test_data_behind_a_figure_can_be_downloaded(site: Path) -> None:
     csv, sidecar = (path.parent / link for link in links[:2])
     assert csv.read_text() == "place,accuracy\n0,0.98\n1,0.97\n"
     assert json.loads(sidecar.read_text())["name"] == "accuracy_by_place"
+
+
+@pytest.mark.parametrize("page", [STEM, "claims", "status"])
+def test_all_numbers_of_a_chapter_are_one_click_away(site: Path, page: str) -> None:
+    path = site / "book" / f"{page}.html"
+    (link,) = [str(a["href"]) for a in soup(path).select("a.download") if str(a["href"]).endswith("/values.json")]
+    assert json.loads((path.parent / link).read_text())["values"]["c02_drop_torus"]["value"] == 1.24
 
 
 def test_texts_of_results_are_shown_and_never_run(site: Path) -> None:
@@ -367,6 +413,9 @@ def test_the_report_itself_builds_from_what_is_published(tmp_path: Path) -> None
     written = {path.stem for path in (REPOSITORY / "book").glob("[0-9][0-9]_*.md")}
     assert {path.stem for path in (site / "book").glob("[0-9][0-9]_*.html")} == written
     front = soup(site / "book" / "index.html")
+    chapters = [li.select_one("details > summary") for li in front.select(".bd-sidebar-primary li:has(> a[href^='0'])")]
+    assert len(chapters) == len(written)
+    assert all(chapters), "a chapter's notebook cannot be unfolded in the list of pages"
     tags = front.select("link[rel=stylesheet], link[as=font], script[src], img.only-light")
     assets = {(site / "book" / urlsplit(str(t.get("href") or t.get("src"))).path).resolve() for t in tags}
     assets |= {site / "book" / "index.html", site / "_static" / "basic.css"}

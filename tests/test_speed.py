@@ -115,6 +115,8 @@ def test_page_says_what_was_reached_and_what_was_missed(tmp_path: Path) -> None:
     ratios, growth, chapters = (lines(page, number) for number in range(3))
     assert ratios[1] == ["a step", "another loop", "1.00 ms", "4.00 ms", "3.00", "2.50 to 4.00", "1.3 ✓"]
     assert ratios[2][-1] == "9.0 missed"
+    aligned = ["num" in cell.get("class", []) for cell in page.select("table")[0].select("tbody tr:first-child td")]
+    assert aligned == [False, False, True, True, True, True, True]  # names to the left, numbers to the right
     assert growth[1] == ["seeds", "time", "2", "5.0 s", "41.0 s", "6.7 min"]
     assert growth[2] == ["seeds", "memory", "2", "0.5 GB", "0.5 GB", "0.5 GB"]
     # What is published comes from the results themselves, other profiles from the record.

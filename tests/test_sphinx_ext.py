@@ -183,7 +183,7 @@ def test_chapter_page(built: tuple[Path, list[str]]) -> None:
 def test_pictures_carry_their_size_and_wait_until_they_are_seen(built: tuple[Path, list[str]]) -> None:
     page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
     frames = page.select("figure.result-figure .result-picture")
-    assert [frame["style"] for frame in frames] == ["--width: 520; --height: 260; --least: 413"]
+    assert [frame["style"] for frame in frames] == ["--width: 520; --height: 260; --least: 412"]
     assert [img["loading"] for img in frames[0].select("img")] == ["lazy", "lazy"]
 
 
@@ -193,6 +193,15 @@ def test_table_has_its_title_where_a_phone_does_not_cut_it_off(built: tuple[Path
     assert title is not None
     assert title.get_text() == "Kayhan"
     assert [t["aria-label"] for t in page.select(".table-scroll table")] == ["Kayhan"]
+
+
+def test_verdicts_of_a_chapter_stand_below_the_run_they_come_from(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
+    line = page.select_one(".result-links:has(+ .ledger)")
+    assert line is not None
+    numbers, run = line.select("li")
+    assert numbers.get_text() == "all numbers of chapter 1 (JSON)"
+    assert run.get_text() == "run of 2026-11-20, profile standard, 5 seeds, CPU, commit 0123456"
 
 
 def test_ledger_has_an_anchor_per_claim_and_the_rule_in_words(built: tuple[Path, list[str]]) -> None:
@@ -257,6 +266,6 @@ def test_explorer_is_complete_before_any_script_runs(built: tuple[Path, list[str
     assert [choice["name"] for choice in json.loads(str(figure["data-choices"]))] == ["never", "in 10\u202f%", "always"]
     assert str(figure.select(".explore-mark")[0]["style"]).startswith("--value: 49.5;")
     cells = [cell.get_text() for cell in figure.select("tbody tr")[1].select("td")]
-    assert cells == ["50.5 [48.0, 53.0]", "80.0 [78.0, 82.0]", "50.0", ""]
+    assert cells == ["50.5 [48.0,\u00a053.0]", "80.0 [78.0,\u00a082.0]", "50.0", ""]
     (slider,) = figure.select("input[type=range]")
     assert (slider["min"], slider["max"], slider["aria-valuetext"]) == ("0", "2", "never")

@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from clip_invariance.report.numbers import NARROW_SPACE, number
+from clip_invariance.report.numbers import NARROW_SPACE, NO_BREAK_SPACE, number
 from clip_invariance.report.sphinx_ext import box, element, figure_label, link_to, shown
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,13 @@ class Mark:
     high: float
 
     def text(self) -> str:
-        """As printed below the marks: "74.7 [69.7, 79.8]", and not beyond 100, above which no accuracy lies."""
-        ends = f" [{number(self.low, 1)}, {number(min(self.high, 100), 1)}]" if self.low < self.high else ""
-        return number(self.value, 1) + ends
+        """As printed below the marks: "74.7 [69.7, 79.8]", and not beyond 100, above which no accuracy lies.
+
+        A narrow column may put the interval below its value, but does not break it.
+        """
+        if self.low >= self.high:
+            return number(self.value, 1)
+        return f"{number(self.value, 1)} [{number(self.low, 1)},{NO_BREAK_SPACE}{number(min(self.high, 100), 1)}]"
 
     def place(self) -> str:
         """Where the style sheet draws it."""

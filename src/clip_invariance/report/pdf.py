@@ -120,8 +120,8 @@ def title_page(inputs: Inputs) -> str:
     path = inputs.project / CITATION
     abstract = yaml.safe_load(path.read_text(encoding="utf-8")).get("abstract", "") if path.is_file() else ""
     commit = about.get("commit", "")
-    version = [f"Version {about['version']}"] if "version" in about else []
-    version += [f"commit {commit[:10]}", about.get("date", "")] if commit else []
+    version = [f"Version {about['version']} of {about['date']}"] if "version" in about else []
+    version += [f"pages last changed in commit {commit[:10]}"] if commit else []
     shown = re.sub(r"<[^>]*>", "", banner(inputs.results, about["own"]))
     lines = [f"# {plain(about.get('title', 'Captions Define Invariance'))}", "", ":::{container} title-facts"]
     lines += [f"{plain(fact)}\n" for fact in (about.get("author", ""), ", ".join(version), shown) if fact] + [":::", ""]

@@ -132,7 +132,7 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
 
 def inputs_digest(inputs: Inputs) -> str:
     """SHA-256 over the names and bytes of all inputs, the commit they were changed in and the versions of the tools."""
-    about = [inputs.source, *last_change(inputs.project), *(f"{tool} {version(tool)}" for tool in TOOLS)]
+    about = [inputs.source, last_change(inputs.project), *(f"{tool} {version(tool)}" for tool in TOOLS)]
     digest = hashlib.sha256(json.dumps(about).encode())
     for path in input_files(inputs):
         name = path.relative_to(inputs.project) if path.is_relative_to(inputs.project) else path.name
@@ -141,8 +141,8 @@ def inputs_digest(inputs: Inputs) -> str:
     return digest.hexdigest()
 
 
-def last_change(project: Path) -> tuple[str, str]:
-    """The commit that last changed what pages are made from, and its date, "2026-11-22"; without git: ("", "").
+def last_change(project: Path) -> str:
+    """The commit that last changed what pages are made from; "" without git.
 
     Not simply the newest commit, for which a site would have to be built again although no page has changed.
     """
@@ -152,11 +152,11 @@ def last_change(project: Path) -> tuple[str, str]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        commit, _, date = git("log", "-1", "--format=%H %cs").partition(" ")
+        commit = git("log", "-1", "--format=%H")
         changed = " with uncommitted changes" if commit and git("status", "--porcelain") else ""
     except (OSError, subprocess.CalledProcessError):
-        return "", ""
-    return commit + changed, date
+        return ""
+    return commit + changed
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
@@ -225,15 +225,17 @@ def stage_config(inputs: Inputs, staging: Path, pages: list[str], paper: Path | 
 
 def origin(inputs: Inputs) -> Origin:
     """What the pages say about where they come from; how to cite them is read from ``CITATION.cff``."""
-    own = list(inputs.own())
+    found = Origin(own=list(inputs.own()))
     if not (inputs.project / CITATION).is_file():
-        return Origin(own=own)
-    cited = yaml.safe_load((inputs.project / CITATION).read_text(encoding="utf-8"))
-    author = " and ".join(author["name"] for author in cited["authors"])
-    commit, date = last_change(inputs.project)
-    found = Origin(
-        own=own, title=cited["title"], author=author, version=str(cited["version"]), commit=commit, date=date
-    )
+        return found
+    software = yaml.safe_load((inputs.project / CITATION).read_text(encoding="utf-8"))
+    cited = software["preferred-citation"]
+    found["title"] = cited["title"]
+    found["author"] = " and ".join(author["name"] for author in cited["authors"])
+    found["institution"] = cited["institution"]["name"]
+    found["version"] = str(software["version"])
+    found["date"] = str(software["date-released"])
+    found["commit"] = last_change(inputs.project)
     if address := cited.get("url") or (f"https://doi.org/{cited['doi']}" if "doi" in cited else ""):
         found["url"] = address
     return found
@@ -285,7 +287,9 @@ def status_page(inputs: Inputs) -> str:
         "",
         "What these pages were made from, notebook by notebook. *Run* is the time from start to end. *Compute* is the sum",
         "over all units of work (a unit is one training or one evaluation), including those taken from an earlier run;",
-        "*reused* says how many were. [Methods](methods.md#profiles) says what the profiles are.",
+        "*reused* says how many were. Where all were, the run only drew the figures again, and *compute* says what the",
+        "results took. With *n* seeds, these are the numbers 0 to *n* − 1. [Methods](methods.md#profiles) says what the",
+        "profiles are.",
         "",
     ]
     header = ["notebook", "profile", "date, commit", "run", "compute", "reused", "device"]
@@ -299,11 +303,15 @@ def status_page(inputs: Inputs) -> str:
             continue
         run = inputs.results[chapter].run
         origin = f"{run.started[:10].replace('-', NO_BREAK_HYPHEN)}, {plain(short_commit(run))}"
-        times = duration(run.wall_seconds), duration(run.compute_seconds)
         # Older records count a unit that was asked for twice as reused twice.
-        reused = f"{min(run.reused, run.units)} of {run.units}"
-        rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, reused, plain(machine(run))])
+        reused = min(run.reused, run.units)
+        wall = duration(run.wall_seconds) + (", all reused" if run.units and reused == run.units else "")
+        times = wall, duration(run.compute_seconds), f"{reused} of {run.units}"
+        rows.append([link, f"{run.profile}, {run.seeds} seeds", origin, *times, plain(machine(run))])
     text.append(table(header, rows))
+    if files := [f"[{int(chapter)}](../figures/{chapter}/values.json)" for chapter in inputs.results]:
+        what = "a chapter's numbers, each with its interval, unit and tolerance"
+        text.append(f"One file, `values.json`, holds all of {what}: chapter {', '.join(files)}.\n")
     runs = {chapter: results.run for chapter, results in inputs.results.items()}
     versions = {chapter: tuple(sorted(run.versions.items())) for chapter, run in runs.items()}
     for group in dict.fromkeys(versions.values()):

@@ -203,7 +203,8 @@ class SpeedTable(SpeedDirective):
 
 
 def _cell(text: str, *, first: bool) -> box:
-    return element("td", "" if first else "num", text)
+    """Numbers are aligned to the right, but not those in the first column, which name the row."""
+    return element("td", "num" if text[:1].isdigit() and not first else "", text)
 
 
 def ratio_rows(speed: Speed) -> list[list[str]]:

@@ -269,6 +269,21 @@ def find_page(env: BuildEnvironment, folder: str, chapter: str) -> str:
     return next((doc for doc in sorted(env.found_docs) if doc.startswith(f"{folder}/{chapter}_")), "")
 
 
+def download(env: BuildEnvironment, text: str, path: str) -> addnodes.download_reference:
+    """A link to a file beside the sources, which so becomes part of the site."""
+    return addnodes.download_reference("", "", nodes.inline("", text), refdoc=env.docname, reftarget=path)
+
+
+def run_links(env: BuildEnvironment, run: RunRecord) -> box:
+    """Which run the numbers of a chapter come from, and the file that holds them all."""
+    scale = f"run of {run.started[:10]}, profile {run.profile}, {run.seeds} seeds, {run.device.upper()}"
+    parts = [
+        download(env, f"all numbers of chapter {int(run.chapter)} (JSON)", f"/figures/{run.chapter}/values.json"),
+        nodes.Text(f"{scale}, commit {short_commit(run)}"),
+    ]
+    return element("ul", "result-links", *(element("li", "", part) for part in parts))
+
+
 # ---------------------------------------------------------------- roles
 
 
@@ -342,15 +357,10 @@ class ResultDirective(SphinxDirective):
         raise NotImplementedError
 
     def links(self, sidecar: Sidecar, folder: str) -> nodes.Node:
-        def download(text: str, ending: str) -> nodes.Node:
-            inner = nodes.inline("", text)
-            target = f"{folder}/{sidecar.name}.{ending}"
-            return addnodes.download_reference("", "", inner, refdoc=self.env.docname, reftarget=target)
-
         page = find_page(self.env, "notebooks", sidecar.chapter)
         parts = [
-            download("data (CSV)", "csv"),
-            download("provenance (JSON)", "json"),
+            download(self.env, "data (CSV)", f"{folder}/{sidecar.name}.csv"),
+            download(self.env, "provenance (JSON)", f"{folder}/{sidecar.name}.json"),
             *([page_link(self.env, page, nodes.Text("notebook"))] if page else []),
             nodes.Text(f"profile {sidecar.profile}, {sidecar.seeds} seeds, {sidecar.device.upper()}"),
             *(nodes.Text(line) for line in sidecar.attribution),
@@ -401,7 +411,7 @@ class ResultFigure(ResultDirective):
         # In a box of their own, because the theme hides a caption that is a sibling of the other mode's picture.
         # The style sheet needs the size to keep the place free, and the letters large enough on a phone.
         svg = (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.svg").read_text(encoding="utf-8")
-        least = math.ceil(min(readable_share(svg), 1) * sidecar.width_px)
+        least = math.floor(min(readable_share(svg), 1) * sidecar.width_px)
         size = f"--width: {sidecar.width_px}; --height: {sidecar.height_px}; --least: {least}"
         return [element("div", "result-picture", *pictures, style=size)]
 
@@ -547,7 +557,7 @@ def claim_card(env: BuildEnvironment, row: ClaimRow) -> box:
 
 
 class ClaimsDirective(SphinxDirective):
-    """``{claims}``: the ledger, or with ``:chapter: "01"`` the rows of one chapter."""
+    """``{claims}``: the ledger, or with ``:chapter: "01"`` the rows of one chapter below the run that they are judged by."""
 
     option_spec: ClassVar[dict[str, Any]] = {"chapter": directives.unchanged_required}
 
@@ -557,7 +567,9 @@ class ClaimsDirective(SphinxDirective):
         rows = [row for row in shown(self.env).rows.values() if chapter in ("", row.claim.chapter)]
         if not rows:
             logger.warning("no claims for chapter %r", chapter, location=self.get_location())
-        return [element("div", "ledger", *(claim_card(self.env, row) for row in rows))]
+        ledger = element("div", "ledger", *(claim_card(self.env, row) for row in rows))
+        results = shown(self.env).results.get(chapter)
+        return [run_links(self.env, results.run), ledger] if results else [ledger]
 
 
 def count_verdicts(env: BuildEnvironment) -> tuple[Counter[Verdict], str]:

@@ -40,13 +40,15 @@ class Origin(TypedDict):
     """Where the pages come from.
 
     ``own`` lists chapters that show a run of the reader's instead of what is published. Without ``title`` (and what goes
-    with it) no page offers a citation. ``url`` is a permanent address, where there is one. ``pdf`` is the printed report
+    with it) no page offers a citation. ``date`` is when the version was released, ``commit`` the last one that changed a
+    page, "" where git does not tell. ``url`` is a permanent address, where there is one. ``pdf`` is the printed report
     beside ``index.html``.
     """
 
     own: list[str]
     title: NotRequired[str]
     author: NotRequired[str]
+    institution: NotRequired[str]
     version: NotRequired[str]
     commit: NotRequired[str]
     date: NotRequired[str]
@@ -105,30 +107,32 @@ def escape_bibtex(text: str) -> str:
 
 
 def citation(origin: Origin, chapter_title: str = "", run: RunRecord | None = None) -> str:
-    """BibTeX pinned to the version and the commit: of the results for a chapter, else of the pages.
+    """BibTeX pinned to the version and a commit: for a chapter the one that computed its results, else the pages' last.
 
     Empty if the project does not say how to cite it.
     """
     if "title" not in origin:
         return ""
     commit = run.commit + " with uncommitted changes" * run.dirty if run else origin["commit"]
+    of_commit = "results of" if run else "pages last changed in"
     parts = [
         f"chapter {int(run.chapter)}: {chapter_title}" if run else "",
         f"version {origin['version']}",
-        f"commit {commit}" if commit and not commit.startswith("unknown") else "",
+        f"{of_commit} commit {commit}" if commit and not commit.startswith("unknown") else "",
         f"profile {run.profile}, {run.seeds} seeds" if run else "",
     ]
     note = ", ".join(part for part in parts if part)
     fields = {
         "title": f"{{{escape_bibtex(origin['title'])}}}",
         "author": f"{{{{{escape_bibtex(origin['author'])}}}}}",
+        "institution": f"{{{escape_bibtex(origin['institution'])}}}",
         "year": f"{{{(run.started if run else origin['date'])[:4]}}}",
         "type": "{Executable technical report}",
         "note": f"{{{escape_bibtex(note[0].upper() + note[1:])}}}",
         "url": f"{{{origin.get('url', '')}}}",
     }
     key = "captionsdefineinvariance" + (f":{int(run.chapter)}" if run else "")
-    lines = [f"  {name:<6} = {value}" for name, value in fields.items() if value != "{}"]
+    lines = [f"  {name:<11} = {value}" for name, value in fields.items() if value != "{}"]
     return f"@techreport{{{key},\n" + ",\n".join(lines) + "\n}"
 
 
