@@ -227,7 +227,7 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 def work():
     for _ in range(20):
-        torch.ones(4_000_000).mul(2.0)  # 16 MB each, freed at once
+        torch.ones(12_000_000).mul_(2.0)  # 48 MB, more than glibc keeps of itself, freed at once
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
