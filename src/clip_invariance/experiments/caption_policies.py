@@ -435,226 +435,270 @@ def _points(name: str, a: pd.Series, b: pd.Series, figure: str, description: str
     return NamedValue(name, paired_difference(a, b), "points", figure, description)
 
 
+#: How descriptions say what was read, and from which depth.
+READ = {
+    "backbone": "probe before the projection",
+    "embedding": "probe on the embedding",
+    "span": "probe in the span of the texts",
+    "rest": "probe on the embedding outside the span of the texts",
+    ZERO_SHOT: "zero-shot",
+}
+#: What pairs share that differ in the object alone, as :func:`caption_reading.related` calls it.
+BUT = "all but the caption"
+#: What captions say, what was asked for and in which unit, in the words of descriptions.
+NAMED, SAID_ALL = "captions name the object alone", "captions mention everything"
+OTHERS, LONG = "five factors beside the object", "three times the steps"
+SKILL = "skill (0 chance, 100 perfect)"
+
+
+def _right(depth: str) -> str:
+    """An accuracy at a depth, or zero-shot, in the words of descriptions."""
+    return "zero-shot accuracy" if depth == ZERO_SHOT else f"accuracy of a {READ[depth]}"
+
+
 def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
     for named in SHAPE_FACTORS:
         arm, name = f"trifeature {named}", f"tri_{named}"
         if not has(measured, arm):
             continue
         others = [factor for factor in SHAPE_FACTORS if factor != named]
-        when = f"captions name the {named}"
+        when, pair = f"Trifeature pictures, captions name the {named}", " and ".join(others)
         yield _percent(f"{name}_shared", accuracy(measured, arm, "embedding", named), TRIFEATURE,
-                       f"accuracy of a probe on the embedding for the {named}; {when}")  # fmt: skip
+                       f"{when}: accuracy of a probe on the embedding for the {named}, chance 10 %")  # fmt: skip
         for depth in ("embedding", "span", ZERO_SHOT):
             mean = pd.concat([accuracy(measured, arm, depth, factor) for factor in others], axis=1).mean(axis=1)
             suffix_of = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}[depth]
             yield _percent(f"{name}_unshared{suffix_of}", mean, TRIFEATURE,
-                           f"mean accuracy for {' and '.join(others)}, {depth}; {when}")  # fmt: skip
+                           f"{when}: {_right(depth)}, mean for {pair}, chance 10 %")  # fmt: skip
         before = [accuracy(measured, arm, "embedding", factor, untrained=True) for factor in others]
         yield _percent(f"{name}_unshared_untrained", pd.concat(before, axis=1).mean(axis=1), TRIFEATURE,
-                       f"mean accuracy for {' and '.join(others)} before training, embedding")  # fmt: skip
+                       f"Trifeature pictures, untrained encoder: accuracy of a probe on the embedding, mean for {pair}, "
+                       "chance 10 %")  # fmt: skip
 
 
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
     yield _percent("object_zero_shot", accuracy(measured, "object", ZERO_SHOT, "object"), MATRIX,
-                   "zero-shot accuracy for the object, captions name it alone")  # fmt: skip
+                   f"zero-shot accuracy for the object, {NAMED}")  # fmt: skip
     for factor in OMITTED:
         named = accuracy(measured, "everything", ZERO_SHOT, factor)
         yield _percent(f"everything_zero_shot_{factor}", named, MATRIX,
-                       f"zero-shot accuracy for {factor} where every caption mentions it and all else")  # fmt: skip
-        for arm, untrained, name in (
-            ("object", True, "untrained"),
-            ("object", False, "object"),
-            (LONGER, False, "longer"),
+                       f"zero-shot accuracy for the {factor}, {SAID_ALL}")  # fmt: skip
+        for arm, untrained, name, which in (
+            ("object", True, "untrained", "untrained encoder"),
+            ("object", False, "object", NAMED),
+            (LONGER, False, "longer", f"{NAMED}, {LONG}"),
         ):
             if has(measured, arm):
                 series = accuracy(measured, arm, "embedding", factor, untrained=untrained)
                 yield _percent(f"{name}_embedding_{factor}", series, MATRIX if name != "longer" else COURSE,
-                               f"accuracy of a probe on the embedding for {factor}; captions name the object, {name}"
-                               )  # fmt: skip
+                               f"accuracy of a probe on the embedding for the {factor}, {which}")  # fmt: skip
     yield _percent("everything_zero_shot_object", accuracy(measured, "everything", ZERO_SHOT, "object"), MATRIX,
-                   "zero-shot accuracy for the object where every caption mentions everything")  # fmt: skip
+                   f"zero-shot accuracy for the object, {SAID_ALL}")  # fmt: skip
     if has(measured, LONGER):
         yield _percent("longer_zero_shot_object", accuracy(measured, LONGER, ZERO_SHOT, "object"), COURSE,
-                       "zero-shot accuracy for the object after three times as many steps")  # fmt: skip
+                       f"zero-shot accuracy for the object, {NAMED}, {LONG}")  # fmt: skip
         for depth in ("backbone", "span"):
             yield _percent(f"longer_{depth}_background", accuracy(measured, LONGER, depth, "background"), COURSE,
-                           f"accuracy of a probe for the background after three times as many steps, {depth}"
-                           )  # fmt: skip
+                           f"accuracy of a {READ[depth]} for the background, {NAMED}, {LONG}")  # fmt: skip
     for depth in (*DEPTHS, ZERO_SHOT):
         name = depth.replace("-", "_")
         metric, at = ("zero_shot", "embedding") if depth == ZERO_SHOT else ("probe", depth)
         yield _percent(f"omitted_{name}", skill(measured, "object", metric, at), MATRIX,
-                       f"mean skill on the five factors that captions leave out, {depth}")  # fmt: skip
+                       f"mean {SKILL} on {OTHERS}, {NAMED}, {READ[depth]}")  # fmt: skip
         yield _percent(f"mentioned_{name}", skill(measured, "everything", metric, at), MATRIX,
-                       f"the same where captions mention them all, {depth}")  # fmt: skip
+                       f"mean {SKILL} on {OTHERS}, {SAID_ALL}, {READ[depth]}")  # fmt: skip
         yield _percent(f"background_{name}", accuracy(measured, "object", depth, "background"), MATRIX,
-                       f"accuracy for the background where captions name the object alone, {depth}")  # fmt: skip
+                       f"{_right(depth)} for the background, {NAMED}")  # fmt: skip
     if has(measured, "background"):
         for depth in ("embedding", "span"):
             yield _percent(f"object_unnamed_{depth}", accuracy(measured, "background", depth, "object"), MATRIX,
-                           f"accuracy of a probe for the object where captions name the background alone, {depth}"
-                           )  # fmt: skip
+                           f"{_right(depth)} for the object, captions name the background alone")  # fmt: skip
     yield _percent("omitted_untrained", skill(measured, "object", untrained=True), MATRIX,
-                   "mean skill on the same five factors before training, embedding")  # fmt: skip
-    yield _percent("omitted_pixels", skill(pixels, PIXELS, "probe", PIXELS), MATRIX, "the same from raw pixels")
+                   f"mean {SKILL} on {OTHERS}, untrained encoder, probe on the embedding")  # fmt: skip
+    yield _percent("omitted_pixels", skill(pixels, PIXELS, "probe", PIXELS), MATRIX,
+                   f"mean {SKILL} on {OTHERS}, probe on raw pixels")  # fmt: skip
     if has(measured, "labels"):
         yield _percent("omitted_labels", skill(measured, "labels"), MATRIX,
-                       "the same after training the tower on the labels of all factors")  # fmt: skip
-    for arm, name in (("object", "object"), ("everything", "everything")):
+                       f"mean {SKILL} on {OTHERS}, image tower trained on labels of all factors, probe on the embedding"
+                       )  # fmt: skip
+    for arm, said in (("object", NAMED), ("everything", SAID_ALL)):
         rank = select(measured, arm, "rank", "span", [""]).groupby("seed")["value"].mean()
-        yield NamedValue(f"rank_{name}", mean_over_seeds(rank.to_numpy()), "", MATRIX,
-                         f"dimensions that the captions span, of 64; they name {name}")  # fmt: skip
+        yield NamedValue(f"rank_{arm}", mean_over_seeds(rank.to_numpy()), "", MATRIX,
+                         f"dimensions of the embedding, of 64, that the texts of the captions span, {said}")  # fmt: skip
 
 
 def _collapse_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[NamedValue]:
     start, end = gap(course, "caption", untrained=True), gap(course, "caption")
     background = gap(course, "background") - gap(course, "background", untrained=True)
-    crossing = paired_difference(cosine(course, "caption"), cosine(course, "all but the caption"))
+    crossing = paired_difference(cosine(course, "caption"), cosine(course, BUT))
     yield NamedValue("c13_gap_gain", paired_difference(end, start), "", COURSE,
-                     "what training adds to the cosine of pairs that share only the caption, over pairs that share nothing"
-                     )  # fmt: skip
+                     "what training adds to the cosine of picture pairs that share only the caption minus what it adds for "
+                     "pairs that share nothing")  # fmt: skip
     yield NamedValue("c13_gain_over_background", paired_difference(end - start, background), "", COURSE,
-                     "the same, minus what it adds for pairs that share only the background")  # fmt: skip
+                     "what training adds to the cosine of picture pairs that share only the caption minus what it adds for "
+                     "pairs that share only the background")  # fmt: skip
     yield NamedValue("c13_crossing", crossing, "", COURSE,
-                     "in the end, cosine of pairs that share only the caption minus pairs that share all but the caption"
-                     )  # fmt: skip
-    for line, name in (("caption", "caption"), ("all but the caption", "all_but")):
-        for when, untrained in (("start", True), ("end", False)):
+                     "cosine of picture pairs that share only the caption minus pairs that share all but the caption, after "
+                     "the usual training")  # fmt: skip
+    for line, name, shared in (("caption", "caption", "only the caption"), (BUT, "all_but", BUT)):
+        for when, untrained, said in (("start", True, "before training"), ("end", False, "after the usual training")):
             estimate = mean_over_seeds(cosine(course, line, untrained=untrained).to_numpy())
             yield NamedValue(f"cosine_{name}_{when}", estimate, "", COURSE,
-                             f"cosine of pairs that share {line}, {when} of the usual training")  # fmt: skip
-    for depth in ("embedding", "span"):
-        yield _percent(f"c14_left_{depth}", left(measured, "object", depth), POINT,
-                       f"variance left among pictures of one object, {depth}")  # fmt: skip
+                             f"cosine of picture pairs that share {shared}, {said}, {NAMED}")  # fmt: skip
+    for depth, where in (("embedding", "embedding"), ("span", "embedding in the span of the texts")):
+        spread = f"variance of the {where} left among pictures of one object, in percent of all"
+        yield _percent(f"c14_left_{depth}", left(measured, "object", depth), POINT, f"{spread}, {NAMED}")
         yield _percent(f"c14_left_{depth}_untrained", left(measured, "object", depth, untrained=True), POINT,
-                       f"the same before training, {depth}")  # fmt: skip
+                       f"{spread}, untrained encoder")  # fmt: skip
         if has(measured, LONGER):
             yield _percent(f"c14_left_{depth}_longer", left(measured, LONGER, depth), POINT,
-                           f"the same after three times as many steps, {depth}")  # fmt: skip
+                           f"{spread}, {NAMED}, {LONG}")  # fmt: skip
             yield _percent(f"c14_skill_{depth}_longer", skill(measured, LONGER, depth=depth), COURSE,
-                           f"mean skill on omitted factors after three times as many steps, {depth}")  # fmt: skip
+                           f"mean {SKILL} on {OTHERS}, {NAMED}, {LONG}, {READ[depth]}")  # fmt: skip
         yield _percent(f"c14_skill_{depth}", skill(measured, "object", depth=depth), MATRIX,
-                       f"mean skill of probes on the five factors that captions leave out, {depth}")  # fmt: skip
-    for arm, factor in itertools.product(("object", "everything"), FACTORS):
+                       f"mean {SKILL} on {OTHERS}, {NAMED}, {READ[depth]}")  # fmt: skip
+    for (arm, said), factor in itertools.product((("object", NAMED), ("everything", SAID_ALL)), FACTORS):
         yield _percent(f"moved_{factor}_{arm}", share(measured, arm, "moved", "embedding", factor), MOVED,
-                       f"how far a changed {factor} moves the embedding, of the distance of unrelated pictures; {arm}"
-                       )  # fmt: skip
+                       f"{_moved(factor)}, {said}")  # fmt: skip
+
+
+def _moved(factor: str) -> str:
+    """What "moved" measures."""
+    return f"how far a changed {factor} moves the embedding, in percent of the distance between unrelated pictures"
 
 
 def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
     usual = accuracy(measured, "object", "embedding", "place")
     figure = SCALE if has(measured, WIDER) else MATRIX
-    yield _percent("c16_place_embedding", usual, figure, "accuracy of a probe on the embedding for place")
-    yield _percent("c16_place_span", accuracy(measured, "object", "span", "place"), MATRIX, "the same in the span")
-    yield _percent("c16_place_span_untrained", accuracy(measured, "object", "span", "place", untrained=True), MATRIX,
-                   "the same before training, in the span")  # fmt: skip
-    yield _percent("c16_place_untrained", accuracy(measured, "object", "embedding", "place", untrained=True), MATRIX,
-                   "the same before training, embedding")  # fmt: skip
+    for name, depth, untrained, shown in (
+        ("c16_place_embedding", "embedding", False, figure),
+        ("c16_place_span", "span", False, MATRIX),
+        ("c16_place_span_untrained", "span", True, MATRIX),
+        ("c16_place_untrained", "embedding", True, MATRIX),
+    ):
+        which = "untrained encoder" if untrained else NAMED
+        yield _percent(name, accuracy(measured, "object", depth, "place", untrained=untrained), shown,
+                       f"accuracy of a {READ[depth]} for the place, {which}, chance 25 %")  # fmt: skip
     if has(measured, FEWER):
         fewer = accuracy(measured, FEWER, "embedding", "place")
         yield _points("c16_fall", fewer, usual, SCALE,
-                      "accuracy of the probe for place: an eighth of the pictures minus all, equal steps")  # fmt: skip
+                      f"accuracy of a probe on the embedding for the place, {NAMED}: an eighth of the pictures minus all, "
+                      "equal steps")  # fmt: skip
     here, elsewhere = (share(measured, "object", f"head_{w}", "embedding", "object") for w in ("here", "elsewhere"))
+    head = "classifier of the object trained at one place"
+    keeps = f"share of its accuracy above chance that a {head} keeps elsewhere"
     yield _points("c17_drop", here, elsewhere, HEADS,
-                  "accuracy of a head trained at one place: there minus elsewhere, captions name the object")  # fmt: skip
-    yield _percent("c17_here", here, HEADS, "accuracy of that head where it was trained")
-    yield _percent("c17_kept", kept(measured, "object"), HEADS, "share of its skill that the head keeps elsewhere")
+                  f"accuracy of a {head}: there minus elsewhere, on the embedding, {NAMED}")  # fmt: skip
+    yield _percent("c17_here", here, HEADS, f"accuracy of a {head} and tested there, on the embedding, {NAMED}")
+    yield _percent("c17_kept", kept(measured, "object"), HEADS, f"{keeps}, on the embedding, {NAMED}")
     yield _percent("c17_kept_untrained", kept(measured, "object", untrained=True), HEADS,
-                   "the same on the untrained encoder")  # fmt: skip
+                   f"{keeps}, on the untrained encoder's embedding")  # fmt: skip
     yield _points("c17_kept_over_untrained", kept(measured, "object"), kept(measured, "object", untrained=True), HEADS,
-                  "the first minus the second")  # fmt: skip
+                  f"{keeps}: {NAMED}, minus untrained encoder")  # fmt: skip
     yield _percent("c17_kept_everything", kept(measured, "everything"), HEADS,
-                   "the same where captions also name the place")  # fmt: skip
+                   f"{keeps}, on the embedding, {SAID_ALL}")  # fmt: skip
     pixel = [skill(pixels, PIXELS, f"head_{w}", PIXELS, ("object",)) for w in ("elsewhere", "here")]
-    yield _percent("c17_kept_pixels", _part(*pixel), HEADS, "the same on raw pixels")
+    yield _percent("c17_kept_pixels", _part(*pixel), HEADS, f"{keeps}, on raw pixels")
 
 
 def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    for name, metric, what in (("probe", "probe", "probe on the embedding"), ("zero_shot", "zero_shot", "zero-shot")):
+    readers = (("probe", "probe", READ["embedding"]), ("zero_shot", "zero_shot", READ[ZERO_SHOT]))
+    for name, metric, what in readers:
         never, always = skill(measured, "object", metric), skill(measured, "everything", metric)
         yield _points(f"c18_slope_{name}", always, never, DOSE,
-                      f"mean skill on five factors, {what}: always mentioned minus never")  # fmt: skip
+                      f"mean {SKILL} on {OTHERS}, {what}: always mentioned minus never")  # fmt: skip
         for arm, rate in RATES.items():
             if 0 < rate < 1 and has(measured, arm):
                 yield _percent(f"c18_{name}_at_{round(100 * rate):02d}", skill(measured, arm, metric), DOSE,
-                               f"mean skill on five factors with mentions in {100 * rate:.0f} % of captions, {what}"
+                               f"mean {SKILL} on {OTHERS}, each mentioned in {100 * rate:.0f} % of captions, {what}"
                                )  # fmt: skip
         for factor in OMITTED:
             slopes = [skill(measured, arm, metric, factors=(factor,)) for arm in ("everything", "object")]
             yield _points(f"c18_slope_{name}_{factor}", slopes[0], slopes[1], DOSE,
-                          f"skill on {factor}, {what}: always mentioned minus never")  # fmt: skip
+                          f"{SKILL} on the {factor}, {what}: always mentioned minus never")  # fmt: skip
     if has(measured, LONGER, EVERYTHING_LONGER):
-        for name, metric in (("probe", "probe"), ("zero_shot", "zero_shot")):
-            for factor, chosen in {"": OMITTED, **{f"_{factor}": (factor,) for factor in OMITTED}}.items():
+        for name, metric, what in readers:
+            for suffix, on, chosen in (
+                ("", f"mean {SKILL} on {OTHERS}", OMITTED),
+                *((f"_{factor}", f"{SKILL} on the {factor}", (factor,)) for factor in OMITTED),
+            ):
                 pair = [skill(measured, arm, metric, factors=chosen) for arm in (EVERYTHING_LONGER, LONGER)]
-                yield _points(f"c18_slope_{name}_longer{factor}", pair[0], pair[1], CONTROL,
-                              f"skill on {' and '.join(chosen)} after three times as many steps, {metric}: "
-                              "always mentioned minus never")  # fmt: skip
+                yield _points(f"c18_slope_{name}_longer{suffix}", pair[0], pair[1], CONTROL,
+                              f"{on}, {what}, {LONG}: always mentioned minus never")  # fmt: skip
     probe = skill(measured, "object")
     yield _points("c18_below_untrained", skill(measured, "object", untrained=True), probe, DOSE,
-                  "mean skill of probes on never-mentioned factors: untrained embedding minus trained one")  # fmt: skip
-    yield _percent("c18_probe_unmentioned", probe, DOSE, "mean skill of probes on factors never mentioned")
+                  f"mean {SKILL} on {OTHERS}, probe on the embedding: untrained encoder minus trained, {NAMED}")  # fmt: skip
+    yield _percent("c18_probe_unmentioned", probe, DOSE,
+                   f"mean {SKILL} on {OTHERS}, never mentioned, {READ['embedding']}")  # fmt: skip
     yield _percent("c18_zero_shot_unmentioned", skill(measured, "object", "zero_shot"), DOSE,
-                   "the same, zero-shot")  # fmt: skip
+                   f"mean {SKILL} on {OTHERS}, never mentioned, {READ[ZERO_SHOT]}")  # fmt: skip
 
 
 def _control_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    for arm, name, ceiling in (
-        ("filler words", "filler", "everything"),
-        ("duplicates masked", "masked", "everything"),
-        ("temperature .07", "temperature", "everything"),
-        ("filler words, three times longer", "filler_longer", EVERYTHING_LONGER),
-        ("duplicates masked, three times longer", "masked_longer", EVERYTHING_LONGER),
+    for suffix, more, ceiling, when in (
+        ("", "", "everything", ""),
+        ("_longer", ", three times longer", EVERYTHING_LONGER, ", after three times as many steps"),
     ):
-        if has(measured, arm, ceiling):
-            yield _points(f"c19_{name}", skill(measured, ceiling), skill(measured, arm), CONTROL,
-                          "mean skill on five factors, probe on the embedding: always mentioned minus never, " + arm
-                          )  # fmt: skip
+        for arm, name, instead in (
+            ("filler words", "filler", "replaced by filler words"),
+            ("duplicates masked", "masked", "never, equal captions not counted as negatives"),
+            ("temperature .07", "temperature", "never, temperature fixed at .07"),
+        ):
+            if has(measured, arm + more, ceiling):
+                yield _points(f"c19_{name}{suffix}", skill(measured, ceiling), skill(measured, arm + more), CONTROL,
+                              f"mean {SKILL} on {OTHERS}, {READ['embedding']}: always mentioned minus {instead}{when}"
+                              )  # fmt: skip
 
 
 def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
     if not has(measured, *FACTORIAL.values()):
         return
     moved, probe = (variance_shares(measured, response) for response in ("moved", "probe, embedding"))
-    for policy, name in ((False, "object"), (True, "both")):
+    for policy, name, said in ((False, "object", NAMED), (True, "both", "captions name object and background")):
         cells = [_response(measured, arm, "moved") for levels, arm in FACTORIAL.items() if levels[0] == policy]
         yield _percent(f"c19_moved_{name}", pd.concat(cells, axis=1).mean(axis=1), FACTORIAL_FIGURE,
-                       f"how far a changed background moves the embedding, mean of four trainings; captions name {name}"
-                       )  # fmt: skip
-    what = "of the variance of how far a changed background moves the embedding"
+                       f"{_moved('background')}, {said}, mean of four trainings")  # fmt: skip
+    what = {
+        "moved": "how far a changed background moves the embedding",
+        "probe, embedding": "a probe's skill on the background (embedding)",
+        "probe, span": "a probe's skill on the background (span of the texts)",
+    }
+    part = "share of the variance between eight trainings in"
     yield _points("c19_policy_over_tower", moved["captions"], moved["architecture"], FACTORIAL_FIGURE,
-                  f"share {what}: captions minus architecture")  # fmt: skip
+                  f"{part} {what['moved']}: captions minus architecture")  # fmt: skip
     yield _points("c19_policy_over_augmentation", moved["captions"], moved["augmentation"], FACTORIAL_FIGURE,
-                  f"share {what}: captions minus augmentation")  # fmt: skip
+                  f"{part} {what['moved']}: captions minus augmentation")  # fmt: skip
     yield _points("c19_probe_policy_over_rest", probe["captions"], probe[["architecture", "augmentation"]].max(axis=1),
-                  FACTORIAL_FIGURE, "share of the variance of the probe's skill: captions minus the larger of the others"
+                  FACTORIAL_FIGURE,
+                  f"{part} {what['probe, embedding']}: captions minus the larger of architecture and augmentation"
                   )  # fmt: skip
     for response in RESPONSES:
         shares, name = variance_shares(measured, response), response.replace("probe, ", "")
         for effect in shares.columns:
             yield _percent(f"c19_share_{name}_{effect}", shares[effect], FACTORIAL_FIGURE,
-                           f"share of the variance due to {effect}: {response}")  # fmt: skip
+                           f"{part} {what[response]} that is due to {effect}")  # fmt: skip
 
 
 def _scale_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
     usual = skill(measured, "object")
-    pairs: Sequence[tuple[str, str, pd.Series, pd.Series]] = [
-        (name, text, skill(measured, larger), skill(measured, smaller))
-        for name, text, larger, smaller in (
-            ("width", "four times the width", WIDER, "object"),
-            ("data", "eight times as many pictures", "object", FEWER),
-            ("steps", "three times as many steps", LONGER, "object"),
+    on = f"mean {SKILL} on {OTHERS}, never mentioned, {READ['embedding']}"
+    pairs: Sequence[tuple[str, str, str, pd.Series, pd.Series]] = [
+        (name, text, versus, skill(measured, larger), skill(measured, smaller))
+        for name, text, versus, larger, smaller in (
+            ("width", "four times the width adds", "four times the width minus the usual one", WIDER, "object"),
+            ("data", "eight times the pictures add", "all pictures minus an eighth, equal steps", "object", FEWER),
+            ("steps", "three times the steps add", "three times the steps minus the usual number", LONGER, "object"),
         )
         if has(measured, larger, smaller)
     ]
-    for name, text, larger, smaller in pairs:
-        yield _points(f"c25_gain_{name}", larger, smaller, SCALE,
-                      f"what {text} add to the mean skill on omitted factors")  # fmt: skip
+    for name, text, versus, larger, smaller in pairs:
+        yield _points(f"c25_gain_{name}", larger, smaller, SCALE, f"{on}: {versus}")
         if name != "steps":
             yield NamedValue(f"c25_closed_{name}", closed(measured, larger, smaller), "%", SCALE,
-                             f"the same in percent of what mentioning them adds, {text}")  # fmt: skip
+                             f"what {text} to a probe's mean skill on {OTHERS}, never mentioned, in percent of what "
+                             "mentioning them adds")  # fmt: skip
     if has(measured, FEWER):
         yield _points("c25_object_gain_data", skill(measured, "object", "zero_shot", factors=("object",)),
                       skill(measured, FEWER, "zero_shot", factors=("object",)), SCALE,
-                      "zero-shot skill on the object: all pictures minus an eighth")  # fmt: skip
-    yield _percent("c25_omitted", usual, SCALE if pairs else MATRIX, "mean skill on omitted factors, the usual size")
+                      f"zero-shot {SKILL} on the object, {NAMED}: all pictures minus an eighth, equal steps")  # fmt: skip
+    yield _percent("c25_omitted", usual, SCALE if pairs else MATRIX, f"{on}, usual size")

@@ -253,32 +253,49 @@ def values(table: pd.DataFrame) -> list[NamedValue]:
     return found
 
 
+#: What the collections of :data:`MEDIA` hold and what their captions say, in the words of descriptions.
+_MEDIA_SAID = {
+    "named_drawn": "other things drawn, captions name thing and medium",
+    "unnamed_drawn": "other things drawn, captions name the thing alone",
+    "silent_drawn": "other things drawn, each called “a sketch of a thing”",
+    "named_plain": "nothing drawn, captions name thing and medium",
+    "unnamed_plain": "nothing drawn, captions name the thing alone",
+}
+
+
 def _medium_values(table: pd.DataFrame, ran: set[str]) -> list[NamedValue]:
     lines = {arm: accuracy(table, arm, "line_held_out") for arm in MEDIA if arm in ran}
     among_all = {arm: accuracy(table, arm, "line_held_out", "among_all") for arm in lines}
     banana = accuracy(table, "named_drawn", "line_held_out", "banana")
-    both = lines["named_drawn"]
-    what = "zero-shot accuracy on line drawings of four objects never drawn in training"
-    gains = {"both": "unnamed_plain", "language": "silent_drawn", "naming": "unnamed_drawn"}
+    both, usual = lines["named_drawn"], _MEDIA_SAID["named_drawn"]
+    what, never = "zero-shot accuracy", "of four things never drawn in training"
+    gains = {
+        "both": ("unnamed_plain", "other things drawn and the medium named, minus neither"),
+        "language": ("silent_drawn", "other things drawn and named minus drawn but called “a sketch of a thing”"),
+        "naming": ("unnamed_drawn", "other things drawn, captions name thing and medium minus the thing alone"),
+    }
     return [
-        NamedValue("c21_accuracy_drawings", mean_over_seeds(both), "%", MEDIUM, f"{what}, chance 25 %, arm named_drawn"),
+        NamedValue("c21_accuracy_drawings", mean_over_seeds(both), "%", MEDIUM,
+                   f"{what} on line drawings {never}, chance 25 %; {usual}"),
         NamedValue("c21_accuracy_pictures", mean_over_seeds(accuracy(table, "named_drawn", "full_held_out")), "%",
-                   MEDIUM, "the same objects in full colour"),
-        NamedValue("c21_accuracy_banana", mean_over_seeds(banana), "%", MEDIUM, "line drawings of the banana alone"),
+                   MEDIUM, f"{what} on full-colour pictures {never}, chance 25 %; {usual}"),
+        NamedValue("c21_accuracy_banana", mean_over_seeds(banana), "%", MEDIUM,
+                   f"{what} on line drawings of the banana, one {never}, chance 25 %; {usual}"),
         *(
-            NamedValue(f"c21_accuracy_{arm}", mean_over_seeds(found), "%", MEDIUM, f"{what}, chance 25 %, arm {arm}")
+            NamedValue(f"c21_accuracy_{arm}", mean_over_seeds(found), "%", MEDIUM,
+                       f"{what} on line drawings {never}, chance 25 %; {_MEDIA_SAID[arm]}")
             for arm, found in lines.items()
             if arm != "named_drawn"
         ),
         *(
             NamedValue(f"c21_gain_{name}", paired_difference(both, lines[arm]), "points", MEDIUM,
-                       f"{what}, arm named_drawn minus arm {arm}")
-            for name, arm in gains.items()
+                       f"{what} on line drawings {never}: {difference}")
+            for name, (arm, difference) in gains.items()
             if arm in lines
         ),
         *(
             NamedValue(f"c21_among_all_{arm}", mean_over_seeds(found), "%", CURATION,
-                       f"{what}, all twelve objects to choose from, chance 8 %, arm {arm}")
+                       f"{what} among twelve things, chance 8 %, on line drawings {never}; {_MEDIA_SAID[arm]}")
             for arm, found in among_all.items()
         ),
     ]  # fmt: skip
@@ -287,35 +304,37 @@ def _medium_values(table: pd.DataFrame, ran: set[str]) -> list[NamedValue]:
 def _text_values(table: pd.DataFrame) -> list[NamedValue]:
     trained = text_gap(table, "named_drawn")
     fixed = float(text_gap(table, SENTENCES).iloc[0])
+    picture = "“a picture of X” and"
+    what = f"cosine of the texts {picture} “a sketch of X” minus that of {picture} “a picture of Y”"
     return [
-        NamedValue("c22_gap_trained", mean_over_seeds(trained), "", TEXTS,
-                   "cosine of a sketch of X with a picture of X, minus that of two pictures of different objects"),
+        NamedValue("c22_gap_trained", mean_over_seeds(trained), "", TEXTS, f"{what}, text tower trained here"),
         NamedValue("c22_gap_held_out", mean_over_seeds(text_gap(table, "named_drawn", held_out_only=True)), "", TEXTS,
-                   "the same for the objects that no caption called a sketch"),
+                   f"{what}, text tower trained here, X never called a sketch"),
         NamedValue("c22_gap_sentences", Estimate(fixed, fixed, fixed, len(trained), 0.0), "", TEXTS,
-                   "the same in the published sentence encoder, which has no seeds", digits=2),
+                   f"{what}, published sentence encoder, which has no seeds", digits=2),
     ]  # fmt: skip
 
 
 def _noun_values(table: pd.DataFrame) -> list[NamedValue]:
     frozen, trained = slope_meaning(table, FROZEN), slope_meaning(table, TRAINED)
     same = separation(table, FROZEN, OTHER, 1.0)
+    apart = "distance of one thing before two backgrounds, in distances between things"
+    slopes = f"{apart}: slope on the cosine of its captions"
+    towers = {TRAINED: "text tower trained from nothing", FROZEN: "text tower that knows meanings"}
+    names = {"same": "the same name", "synonym": "synonyms", "related": "related names", "other": "unlike names"}
     return [
         NamedValue("c15_slope_shared", mean_over_seeds(slope_shared(table, TRAINED)), "", NOUNS,
-                   "change of the distance of two pictures, in distances between objects, when the share of captions with "
-                   "the same name goes from none to all"),
-        NamedValue("c15_slope_meaning_frozen", mean_over_seeds(frozen), "", NOUNS,
-                   "the same per unit of cosine between the two captions, text tower that knows meanings"),
-        NamedValue("c15_slope_meaning_trained", mean_over_seeds(trained), "", NOUNS,
-                   "the same, text tower trained from nothing"),
+                   f"{apart}: change as captions go from never to always the same name, {towers[TRAINED]}"),
+        NamedValue("c15_slope_meaning_frozen", mean_over_seeds(frozen), "", NOUNS, f"{slopes}, {towers[FROZEN]}"),
+        NamedValue("c15_slope_meaning_trained", mean_over_seeds(trained), "", NOUNS, f"{slopes}, {towers[TRAINED]}"),
         NamedValue("c15_slope_meaning_difference", paired_difference(frozen, trained), "", NOUNS,
-                   "difference of these two slopes"),
+                   f"{slopes}, {towers[FROZEN]} minus trained one"),
         NamedValue("c15_synonym_gap", paired_difference(separation(table, FROZEN, SYNONYM), same), "", NOUNS,
-                   "distance of two pictures with synonymous names minus that of two with the same name"),
+                   f"{apart}: captions with synonyms minus with the same name, {towers[FROZEN]}"),
         *(
             NamedValue(f"c15_separation_{name}_{arm.removeprefix('nouns_')}",
                        mean_over_seeds(separation(table, arm, kind, shared)), "", NOUNS,
-                       f"distance of two pictures of one thing in distances between objects, names: {name}")
+                       f"{apart}, captions with {names[name]}, {towers[arm]}")
             for arm in (TRAINED, FROZEN)
             for name, kind, shared in (
                 ("same", OTHER, 1.0), ("synonym", SYNONYM, 0.0), ("related", RELATED, 0.0), ("other", OTHER, 0.0),
@@ -326,59 +345,66 @@ def _noun_values(table: pd.DataFrame) -> list[NamedValue]:
 
 def _curation_values(table: pd.DataFrame) -> list[NamedValue]:
     by = spreads(table)
+    what = "standard deviation of zero-shot accuracy on pictures unlike those of training"
+    between = {"curations": "ways to curate", "recipes": "ways to train", "seeds": "seeds"}
     return [
         *(
-            NamedValue(f"c20_spread_{name}", mean_over_seeds(by[name]), "points", CURATION,
-                       f"standard deviation of accuracy on shifted test sets between {name}")
-            for name in ("curations", "recipes", "seeds")
+            NamedValue(f"c20_spread_{name}", mean_over_seeds(by[name]), "points", CURATION, f"{what}, between {said}")
+            for name, said in between.items()
         ),
         NamedValue("c20_excess_over_seeds", paired_difference(by["curations"], by["seeds"]), "points", CURATION,
-                   "spread between curations minus spread between seeds"),
+                   f"{what}: between {between['curations']} minus between {between['seeds']}"),
         NamedValue("c20_excess_over_recipes", paired_difference(by["curations"], by["recipes"]), "points", CURATION,
-                   "spread between curations minus spread between ways to train"),
+                   f"{what}: between {between['curations']} minus between {between['recipes']}"),
     ]  # fmt: skip
 
 
 def _source_values(table: pd.DataFrame) -> list[NamedValue]:
     careful, careless = (token_gain(table, "marked_source", pictures) for pictures in ("careful", "careless"))
     control = token_gain(table, "marked_random", "careful")
+    gain = "zero-shot accuracy with the token “itap” in the prompt minus without"
     return [
         NamedValue("c23_gain_careful", mean_over_seeds(careful), "points", SOURCE,
-                   "accuracy with the token minus without, pictures like those of its source"),
+                   f"{gain}, on pictures of the careful source, whose captions begin with it"),
         NamedValue("c23_gain_careless", mean_over_seeds(careless), "points", SOURCE,
-                   "the same on pictures of the other source"),
+                   f"{gain}, on pictures of the careless source, whose captions lack it"),
         NamedValue("c23_gain_random", mean_over_seeds(control), "points", SOURCE,
-                   "the same on careful pictures, with a token planted at random"),
+                   f"{gain}, on pictures of the careful source, token planted in captions at random"),
         NamedValue("c23_gain_over_random", paired_difference(careful, control), "points", SOURCE,
-                   "gain by the token of a source minus gain by a token planted at random, careful pictures"),
+                   f"{gain}, on careful pictures: token of the careful source minus token planted at random"),
         NamedValue("c23_gain_difference", paired_difference(careful, careless), "points", SOURCE,
-                   "gain on pictures of the token's source minus gain on pictures of the other source"),
+                   f"{gain}, token of the careful source: on careful pictures minus on careless ones"),
     ]  # fmt: skip
 
 
 def _probe_values(table: pd.DataFrame) -> list[NamedValue]:
     fine = probe(table, "object_labels")
     arms = {"groups": "group_labels", "tags": "tags"}
+    coarse = {"groups": "labels of groups", "tags": "incomplete tags of group and place"}
+    readers = {"captions": "captions", "tags": "tags"}
+    sources = {**coarse, "captions": "captions that name the group", "objects": "labels of objects"}
+    what, before = "accuracy of a probe on the embedding for the object", "accuracy of a probe before the projection"
     return [
         *(
             NamedValue(f"c24_loss_{name}", paired_difference(fine, probe(table, arm)), "points", PROBES,
-                       f"probe for the object on the embedding: trained on objects minus trained on {name}")
+                       f"{what}: trained on labels of objects minus on {coarse[name]}")
             for name, arm in arms.items()
         ),
         *(
             NamedValue(f"c24_loss_{name}_backbone",
                        paired_difference(probe(table, "object_labels", "backbone"), probe(table, arm, "backbone")), "points",
-                       PROBES, f"the same on the features before the projection, {name}")
+                       PROBES, f"{before} for the object: trained on labels of objects minus on {coarse[name]}")
             for name, arm in arms.items()
         ),
         *(
             NamedValue(f"c24_probe_{name}_span", mean_over_seeds(probe(table, arm, "span")), "%", PROBES,
-                       f"probe for the object on what the labels themselves can read, {name}")
+                       "accuracy of a probe for the object in the part of the embedding that the "
+                       f"{readers.get(name, 'labels')} can read, trained on {sources[name]}")
             for name, arm in {**arms, "captions": "group_captions", "objects": "object_labels"}.items()
         ),
         NamedValue("c24_loss_captions",
                    paired_difference(probe(table, "unnamed_plain"), probe(table, "group_captions")), "points", PROBES,
-                   "probe for the object on the embedding: captions that name it minus captions that name its group"),
+                   f"{what}: trained on captions that name it minus on captions that name its group"),
         NamedValue("c24_probe_untrained", mean_over_seeds(probe(table, "untrained")), "%", PROBES,
-                   "probe for the object on the embedding of an untrained tower"),
+                   f"{what}, untrained image tower, chance 8 %"),
     ]  # fmt: skip

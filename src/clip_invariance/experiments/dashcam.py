@@ -438,42 +438,66 @@ def _gap(name: str, a: pd.Series, b: pd.Series, figure: str, description: str) -
     return NamedValue(name, paired_difference(a, b), "points", figure, description)
 
 
+#: What is asked for, and how often captions mention it, in the words of descriptions.
+_ASKED = {
+    "light": "the small light",
+    "pedestrian": "somebody crossing",
+    "distance": "the car's distance (near or far)",
+    "weather": "the weather",
+    "time": "the time of day",
+    "place": "city or country",
+}
+_PROBE, _BEFORE = "accuracy of a probe on the embedding", "accuracy of a probe before the projection"
+_NEVER, _ALWAYS = "captions never mention the light", "captions always mention the light"
+_ON_LABELS = "net trained on labels"
+
+
+def _rate(rate: float) -> str:
+    """A mention rate in words."""
+    return {0.0: "never mentioned by captions", 1.0: "always mentioned by captions"}.get(
+        rate, f"mentioned in {100 * rate:g} % of captions"
+    )
+
+
 def _pair_values(table: pd.DataFrame) -> list[NamedValue | None]:
     def found(arm: Arm, metric: str, factor: str, depth: str = "embedding") -> pd.Series:
         return read(table, arm, metric, depth, factor)
 
     rows = []
-    for claim, factor, suffix, what in (
-        ("c26", "light", "_small", "red and green of the small light"),
-        ("c27", "pedestrian", "", "nobody and somebody crossing"),
+    for claim, factor, suffix, first, second, what in (
+        ("c26", "light", "_small", "red", "green of the small light", "the light"),
+        ("c27", "pedestrian", "", "nobody", "somebody crossing", "pedestrians"),
     ):
+        never, always = f"captions never mention {what}", f"captions always mention {what}"
+        apart = f"distance between {first} and {second} in the embedding"
+        told = f"detectability d' of {first} against {second}"
+        scaled = f"{apart}, in percent of that between car colours"
         rows += [
             _mean(f"{claim}_dprime{suffix}", found(SILENT, "d_prime", factor), "", PAIRS,
-                  f"d' of {what} along the best direction of the embedding, captions never mention it"),
+                  f"{told} along the best direction of the embedding, {never}"),
             _mean(f"{claim}_kept{suffix}", kept(table, factor), "%", PAIRS,
-                  f"distance of {what} in the embedding, in percent of what it is if captions always mention it"),
-            _mean(f"{claim}_distance{suffix}", 100 * found(SILENT, "distance", factor), "%", PAIRS,
-                  f"distance of {what}, captions never mention it, in percent of the distance between car colours"),
+                  f"{apart}, relative to car colours, {never}, in percent of where they always do"),
+            _mean(f"{claim}_distance{suffix}", 100 * found(SILENT, "distance", factor), "%", PAIRS, f"{scaled}, {never}"),
             _mean(f"{claim}_distance_untrained", 100 * found(UNTRAINED["small"], "distance", factor), "%", PAIRS,
-                  "the same in the untrained encoder"),
+                  f"{scaled}, untrained encoder"),
             _mean(f"{claim}_distance_mentioned", 100 * found(TALKATIVE, "distance", factor), "%", PAIRS,
-                  "the same where captions always mention it"),
+                  f"{scaled}, {always}"),
             _mean(f"{claim}_dprime_backbone", found(SILENT, "d_prime", factor, "backbone"), "", PAIRS,
-                  f"d' of {what} in the features before the projection, captions never mention it"),
+                  f"{told} along the best direction before the projection, {never}"),
             _mean(f"{claim}_dprime_mentioned", found(TALKATIVE, "d_prime", factor), "", PAIRS,
-                  f"d' of {what} in the embedding, captions always mention it"),
+                  f"{told} along the best direction of the embedding, {always}"),
             _mean(f"{claim}_dprime_untrained", found(UNTRAINED["small"], "d_prime", factor), "", PAIRS,
-                  f"d' of {what} in the untrained encoder's embedding"),
+                  f"{told} along the best direction of the embedding, untrained encoder"),
         ]  # fmt: skip
     ceiling, crossing = (probe(table, arm, "pedestrian") for arm in (LABELS["small"], SILENT))
     return [
         *rows,
         _gap("c27_gap_probe", ceiling, crossing, PAIRS,
-             "probe for somebody crossing: net trained with labels minus embedding, captions never mention it"),
+             f"{_PROBE} for somebody crossing: {_ON_LABELS} minus captions that never mention pedestrians"),
         _mean("c26_dprime_large", found(LARGE, "d_prime", "light"), "", PAIRS,
-              "d' of red and green of a light twice as wide, captions never mention it"),
+              f"detectability d' of red against green of a light twice as wide, in the embedding, {_NEVER}"),
         _mean("c26_dprime_car", found(SILENT, "d_prime", "car_colour"), "", PAIRS,
-              "d' of a red and a green car, which captions always mention"),
+              "detectability d' of a red against a green car, in the embedding, captions always mention the car's colour"),
     ]  # fmt: skip
 
 
@@ -481,94 +505,116 @@ def _left_values(table: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue |
     rows = []
     for factor in UNMENTIONED:
         here, shuffled = probe(table, SILENT, factor), percent(table, SILENT, "shuffled", "embedding", factor)
+        what, alone = f"{_PROBE} for {_ASKED[factor]}", "captions name the car alone"
         rows += [
             _gap(f"c28_left_{factor}", here, shuffled, LEFT,
-                 f"probe for {factor} on the embedding minus the same with shuffled labels, captions name the car alone"),
+                 f"{what}, {alone}: fitted to true labels minus to shuffled ones"),
             _gap(f"c28_gain_{factor}", here, probe(table, UNTRAINED["small"], factor), LEFT,
-                 f"probe for {factor} on the embedding minus the same on the untrained encoder"),
-            _mean(f"c28_probe_{factor}", here, "%", LEFT, f"probe for {factor} on the embedding"),
-            _mean(f"c28_pixels_{factor}", _pixels(pixels, "small", factor), "%", LEFT, f"probe for {factor} on pixels"),
+                 f"{what}: {alone} minus untrained encoder"),
+            _mean(f"c28_probe_{factor}", here, "%", LEFT, f"{what}, {alone}"),
+            _mean(f"c28_pixels_{factor}", _pixels(pixels, "small", factor), "%", LEFT,
+                  f"accuracy of a probe on raw pixels for {_ASKED[factor]}"),
         ]  # fmt: skip
     return rows
 
 
 def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
     ceiling = probe(table, LABELS["small"])
+    run, light = "red lights driven through at one needless stop in a hundred green ones", "for the small light"
     return [
         _mean("c29_zero_shot", percent(table, SILENT, "zero_shot", "words"), "%", MENTION,
-              "zero-shot accuracy for the small light, captions never mention it"),
+              f"zero-shot accuracy {light}, {_NEVER}"),
         _mean("c29_zero_shot_mentioned", percent(table, TALKATIVE, "zero_shot", "words"), "%", MENTION,
-              "zero-shot accuracy for the small light, captions always mention it"),
-        _mean("c29_probe", probe(table, SILENT), "%", MENTION, "probe on the embedding, captions never mention it"),
-        _mean("c29_probe_backbone", probe(table, SILENT, depth="backbone"), "%", MENTION,
-              "probe on the features before the projection, captions never mention it"),
-        _mean("c29_probe_mentioned", probe(table, TALKATIVE), "%", MENTION,
-              "probe on the embedding, captions always mention the light"),
-        _mean("c29_ceiling", ceiling, "%", MENTION, "probe on the same net trained with labels"),
+              f"zero-shot accuracy {light}, {_ALWAYS}"),
+        _mean("c29_probe", probe(table, SILENT), "%", MENTION, f"{_PROBE} {light}, {_NEVER}"),
+        _mean("c29_probe_backbone", probe(table, SILENT, depth="backbone"), "%", MENTION, f"{_BEFORE} {light}, {_NEVER}"),
+        _mean("c29_probe_mentioned", probe(table, TALKATIVE), "%", MENTION, f"{_PROBE} {light}, {_ALWAYS}"),
+        _mean("c29_ceiling", ceiling, "%", MENTION, f"{_PROBE} {light}, {_ON_LABELS}"),
         _mean("c29_ceiling_pedestrian", probe(table, LABELS["small"], "pedestrian"), "%", MENTION,
-              "the same for somebody crossing"),
-        _mean("c29_untrained", probe(table, UNTRAINED["small"]), "%", MENTION, "probe on the untrained encoder"),
+              f"{_PROBE} for somebody crossing, {_ON_LABELS}"),
+        _mean("c29_untrained", probe(table, UNTRAINED["small"]), "%", MENTION, f"{_PROBE} {light}, untrained encoder"),
         _gap("c29_gap_probe", ceiling, probe(table, SILENT), MENTION,
-             "probe on the net trained with labels minus probe on the embedding, small light, never mentioned"),
+             f"{_PROBE} {light}: {_ON_LABELS} minus captions that never mention it"),
         _gap("c29_gap_backbone", ceiling, probe(table, SILENT, depth="backbone"), MENTION,
-             "the same with the features before the projection"),
-        _gap("c29_gap_large", probe(table, LABELS["large"]), probe(table, LARGE), MENTION, "the same, large light"),
+             f"accuracy {light}: probe on the embedding, {_ON_LABELS}, minus probe before the projection, {_NEVER}"),
+        _gap("c29_gap_large", probe(table, LABELS["large"]), probe(table, LARGE), MENTION,
+             f"{_PROBE} for the large light: {_ON_LABELS} minus captions that never mention it"),
         _mean("c29_knn", percent(table, SILENT, "knn", "embedding"), "%", LABELLED,
-              "vote of the ten nearest neighbours, captions never mention the light"),
+              f"accuracy {light} by vote of the ten nearest neighbours in the embedding, {_NEVER}"),
         _mean("c29_false_go", percent(table, SILENT, "false_go", "embedding"), "%", DECISION,
-              "red lights driven through at 1 % false stops, by the probe, captions never mention the light"),
-        _mean("c29_false_go_words", percent(table, SILENT, "false_go", "words"), "%", DECISION, "the same by words"),
+              f"{run}, by a probe on the embedding, {_NEVER}"),
+        _mean("c29_false_go_words", percent(table, SILENT, "false_go", "words"), "%", DECISION,
+              f"{run}, by words (zero-shot), {_NEVER}"),
         _mean("c29_false_go_mentioned", percent(table, TALKATIVE, "false_go", "embedding"), "%", DECISION,
-              "by the probe, where captions always mention the light"),
+              f"{run}, by a probe on the embedding, {_ALWAYS}"),
         _mean("c29_false_go_mentioned_words", percent(table, TALKATIVE, "false_go", "words"), "%", DECISION,
-              "by words, where captions always mention the light"),
+              f"{run}, by words (zero-shot), {_ALWAYS}"),
         _mean("c29_false_go_ceiling", percent(table, LABELS["small"], "false_go", "embedding"), "%", DECISION,
-              "by the probe on the net trained with labels"),
+              f"{run}, by a probe on the embedding, {_ON_LABELS}"),
         _gap("called_red", percent(table, SILENT, "called_red", "words", "red car"),
              percent(table, SILENT, "called_red", "words", "green car"), DECISION,
-             "lights called red behind a red car minus behind a green car, captions never mention the light"),
+             f"lights called red by words (zero-shot): behind a red car minus behind a green car, {_NEVER}"),
     ]  # fmt: skip
 
 
 def _mention_values(table: pd.DataFrame) -> list[NamedValue | None]:
     small, talkative, large = probe(table, SILENT), probe(table, TALKATIVE), probe(table, LARGE)
     ends = [
-        (rate, size, metric, depth)
+        (rate, size, metric, depth, name, what)
         for size in SIZES
         for rate in rates(table, size)
-        for metric, depth in (("zero_shot", "words"), ("probe", "embedding"))
+        for metric, depth, name, what in (
+            ("zero_shot", "words", "words", "zero-shot accuracy"),
+            ("probe", "embedding", "probe", _PROBE),
+        )
     ]
+    way = "mentioned in one caption of ten: this far on the way from never (0) to always (100)"
     return [
-        _gap("c30_size", large, small, SALIENCE, "probe for a large minus a small light, neither ever mentioned"),
-        _gap("c30_mention", talkative, small, SALIENCE, "probe for a small light always minus never mentioned"),
+        _gap("c30_size", large, small, SALIENCE, f"{_PROBE}, {_NEVER}: for a large light minus for a small one"),
+        _gap("c30_mention", talkative, small, SALIENCE,
+             f"{_PROBE} for the small light: captions always mention it minus never"),
         _gap("c30_word_beats_size", talkative, large, SALIENCE,
-             "probe for a small light always mentioned minus a large one never mentioned"),
-        _mean("c31_middle", middle(table), "%", MENTION,
-              "mentioned once in ten times, the probe is this far on the way from never to always"),
-        _mean("c31_middle_zero_shot", middle(table, "zero_shot", "words"), "%", MENTION, "the same for zero-shot"),
+             f"{_PROBE}: for a small light always mentioned minus for a large one never mentioned"),
+        _mean("c31_middle", middle(table), "%", MENTION, f"{_PROBE} for the small light, {way}"),
+        _mean("c31_middle_zero_shot", middle(table, "zero_shot", "words"), "%", MENTION,
+              f"zero-shot accuracy for the small light, {way}"),
         NamedValue("c31_reversal", reversal(table), "points", MENTION,
-                   "largest loss of the probe from one mention rate to the next higher one; negative if none"),
+                   f"{_PROBE} for the small light: largest loss from one mention rate to the next higher, negative if none"),
         *(
-            _mean(f"light_{'words' if metric == 'zero_shot' else 'probe'}_{size}_p{round(100 * rate):03d}",
+            _mean(f"light_{name}_{size}_p{round(100 * rate):03d}",
                   percent(table, Arm(mention=rate, light_size=size), metric, depth), "%", MENTION,
-                  f"{metric.replace('_', '-')} accuracy for the {size} light at mention rate {rate:g}")
-            for rate, size, metric, depth in ends
+                  f"{what} for the {size} light, {_rate(rate)}")
+            for rate, size, metric, depth, name, what in ends
         ),
     ]  # fmt: skip
 
 
+#: How each control of the silent encoder differs from it.
+_CONTROLLED = {
+    "wider embedding": f"{_NEVER}, embedding four times as wide",
+    "equally long captions": f"{_NEVER}, empty words in the place of a mention",
+    "equal captions no negatives": f"{_NEVER}, equal captions not counted as negatives",
+    "three times as long": f"{_NEVER}, three times the steps",
+    "narrower embedding": f"{_NEVER}, embedding a quarter as wide",
+    "views": "trained without captions, to recognise a picture under random crops and colours",
+}
+
+
 def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
-    names = {**{name.replace(" ", "_"): arm for name, arm in CONTROLS.items()}, "views": VIEWS}
     rows = [
-        _mean(f"control_{name}", probe(table, arm), "%", OTHERS, f"probe for the small light on the embedding: {name}")
-        for name, arm in names.items()
-    ]
+        _mean(f"control_{name.replace(' ', '_')}", probe(table, arm), "%", OTHERS,
+              f"{_PROBE} for the small light, {_CONTROLLED[name]}")
+        for name, arm in {**CONTROLS, "views": VIEWS}.items()
+    ]  # fmt: skip
     for rate, arm in PATIENT.items():
-        for reader, metric, depth in (("probe", "probe", "embedding"), ("words", "zero_shot", "words")):
+        for reader, metric, depth, what in (
+            ("probe", "probe", "embedding", _PROBE),
+            ("words", "zero_shot", "words", "zero-shot accuracy"),
+        ):
             for factor in ("light", "pedestrian"):
                 found = percent(table, arm, metric, depth, factor)
                 name = f"long_{factor}_{reader}_p{round(100 * rate):03d}"
-                said = f"{reader} for the {factor}, mentioned at rate {rate:g}, three times the steps"
+                said = f"{what} for {_ASKED[factor]}, {_rate(rate)}, three times the steps"
                 rows.append(_mean(name, found, "%", COURSE, said))
     return rows
 
@@ -584,25 +630,30 @@ def _photograph_values(alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedV
         return 100 * pasted[chosen].set_index("seed")["value"]
 
     rows = []
-    for name, short in (("ImageNet features", "imagenet"), ("pixels", "pixels"), ("grey pixels", "grey")):
+    for name, short, said in (
+        ("ImageNet features", "imagenet", "features of an encoder trained on ImageNet's labels"),
+        ("pixels", "pixels", "pixels"),
+        ("grey pixels", "grey", "grey pixels"),
+    ):
+        of = "red or green in photographs of lights alone: accuracy of"
         rows += [
             _mean(f"photo_{short}_{count}", seen(name, labels=count), "%", ALONE,
-                  f"photographs alone, probe on {name}, {count} labels per class")
+                  f"{of} a probe on {said}, {count} labels per class")
             for count in (4, 16, 64)
         ]  # fmt: skip
-        rows.append(
-            _mean(f"photo_{short}_all", seen(name), "%", ALONE, f"photographs alone, probe on {name}, all labels")
-        )
+        rows.append(_mean(f"photo_{short}_all", seen(name), "%", ALONE, f"{of} a probe on {said}, all labels"))
         rows.append(_mean(f"photo_{short}_nearest", seen(name, "nearest"), "%", ALONE,
-                          f"photographs alone, the nearest training photograph in {name}"))  # fmt: skip
+                          f"{of} the nearest training photograph in {said}"))  # fmt: skip
+    photographed = "for photographed lights in drawn scenes"
     return [
         *rows,
         _gap("c29_gap_photographs", in_scene(LABELS["small"]), in_scene(SILENT), IN_SCENES,
-             "photographed lights in scenes: probe on the net trained with labels minus on the embedding, never mentioned"),
-        _mean("pasted_silent", in_scene(SILENT), "%", IN_SCENES, "probe, captions never mention the light"),
-        _mean("pasted_talkative", in_scene(TALKATIVE), "%", IN_SCENES, "probe, captions always mention the light"),
-        _mean("pasted_labels", in_scene(LABELS["small"]), "%", IN_SCENES, "probe on the net trained with labels"),
-        _mean("pasted_words", in_scene(SILENT, "words", "zero_shot"), "%", IN_SCENES, "zero-shot, never mentioned"),
+             f"{_PROBE} {photographed}: {_ON_LABELS} minus captions that never mention the light"),
+        _mean("pasted_silent", in_scene(SILENT), "%", IN_SCENES, f"{_PROBE} {photographed}, {_NEVER}"),
+        _mean("pasted_talkative", in_scene(TALKATIVE), "%", IN_SCENES, f"{_PROBE} {photographed}, {_ALWAYS}"),
+        _mean("pasted_labels", in_scene(LABELS["small"]), "%", IN_SCENES, f"{_PROBE} {photographed}, {_ON_LABELS}"),
+        _mean("pasted_words", in_scene(SILENT, "words", "zero_shot"), "%", IN_SCENES,
+              f"zero-shot accuracy {photographed}, {_NEVER}"),
         _mean("pasted_words_mentioned", in_scene(TALKATIVE, "words", "zero_shot"), "%", IN_SCENES,
-              "zero-shot, always mentioned"),
+              f"zero-shot accuracy {photographed}, {_ALWAYS}"),
     ]  # fmt: skip

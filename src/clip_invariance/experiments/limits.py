@@ -423,31 +423,45 @@ def _average(samples: Sequence[pd.Series]) -> pd.Series:
     return pd.concat(list(samples), axis=1).mean(axis=1, skipna=False)
 
 
+#: What is asked for, what captions say and what is compared with them, in the words of descriptions.
+_ASKED = {
+    "object": "the thing",
+    "part": "the part",
+    "count": "the number of parts",
+    "background": "the background",
+    "quality": "the quality (sharp or grainy)",
+}
+_WORDS, _PROBE = "zero-shot accuracy", "accuracy of a probe on the embedding"
+_BEFORE, _ON_LABELS = "accuracy of a probe before the projection", "net trained on labels"
+_ALONE = "captions name the thing alone"
+
+
 def _task_values(table: pd.DataFrame) -> list[NamedValue | None]:
     named = {task: gap(table, task, NAMED_BY[task]) for task in ("object", "part", "count")}
     return [
         _points("c35_gap_named", _average(list(named.values())), TASKS_FIGURE,
-                "net trained on labels minus zero-shot of an encoder whose captions always name it, mean of thing, part and "
-                "number"),
+                f"accuracy, mean for thing, part and number: {_ON_LABELS} minus zero-shot of encoders whose captions always "
+                "name them"),
         _points("c35_gap_unnamed", _average([gap(table, task, PLAIN) for task in UNNAMED]), TASKS_FIGURE,
-                "net trained on labels minus zero-shot of the encoder whose captions name the thing alone, mean of part, "
-                "number, background and quality"),
+                f"accuracy, mean for part, number, background and quality: {_ON_LABELS} minus zero-shot of captions that "
+                "name the thing alone"),
         *(
-            _points(f"c35_gap_{task}", samples, TASKS_FIGURE, f"the same for {task} alone, captions always name it")
+            _points(f"c35_gap_{task}", samples, TASKS_FIGURE,
+                    f"accuracy for {_ASKED[task]}: {_ON_LABELS} minus zero-shot of captions that always name it")
             for task, samples in named.items()
         ),
         *(
             _mean(f"c35_words_{task}", words(table, arm, task), TASKS_FIGURE,
-                  f"zero-shot accuracy for {task}, captions always name it")
+                  f"{_WORDS} for {_ASKED[task]}, captions always name it")
             for task, arm in NAMED_BY.items()
         ),
         *(
-            _mean(f"c35_labels_{task}", probe(table, LABELS, task), TASKS_FIGURE, f"net trained on labels, {task}")
+            _mean(f"c35_labels_{task}", probe(table, LABELS, task), TASKS_FIGURE,
+                  f"{_PROBE} for {_ASKED[task]}, {_ON_LABELS}")
             for task in TASKS
         ),
         *(
-            _mean(f"c35_silent_{task}", words(table, PLAIN, task), TASKS_FIGURE,
-                  f"zero-shot accuracy for {task}, captions name the thing alone")
+            _mean(f"c35_silent_{task}", words(table, PLAIN, task), TASKS_FIGURE, f"{_WORDS} for {_ASKED[task]}, {_ALONE}")
             for task in UNNAMED
         ),
     ]  # fmt: skip
@@ -457,22 +471,25 @@ def _fine_values(table: pd.DataFrame) -> list[NamedValue | None]:
     coarse = {reader: read(table, COARSE, m, d, "group") for reader, m, d in _ASKED_WAYS}
     fine = {reader: read(table, COARSE, m, d, LOOKALIKE) for reader, m, d in _ASKED_WAYS}
     named = probe(table, PLAIN, LOOKALIKE)
+    ways = {"words": _WORDS, "probe": _PROBE}
+    which, by_group, by_name = "which of four look-alikes", "captions with coarse names", "captions with fine names"
     return [
         *(
             _points(f"c36_gap_{reader}", above_chance(coarse[reader], "group") - above_chance(fine[reader], LOOKALIKE), FINE,
-                    f"captions name groups: group minus look-alike, each scaled from chance (0) to right (100), {reader}")
+                    f"{ways[reader]}, scaled from chance (0) to right (100), {by_group}: for the group minus for {which}")
             for reader in coarse
         ),
-        _points("c36_loss_probe", named - fine["probe"], FINE,
-                "probe for look-alikes on the embedding: captions with fine names minus captions with coarse ones"),
-        _mean("c36_fine_words", words(table, PLAIN, LOOKALIKE), FINE, "look-alikes in words, captions with fine names"),
-        _mean("c36_coarse_words", fine["words"], FINE, "look-alikes in words, captions with coarse names, chance 25 %"),
-        _mean("c36_coarse_probe", fine["probe"], FINE, "look-alikes by a probe, captions with coarse names"),
+        _points("c36_loss_probe", named - fine["probe"], FINE, f"{_PROBE} for {which}: {by_name} minus {by_group}"),
+        _mean("c36_fine_words", words(table, PLAIN, LOOKALIKE), FINE, f"{_WORDS} for {which}, {by_name}, chance 25 %"),
+        _mean("c36_coarse_words", fine["words"], FINE, f"{_WORDS} for {which}, {by_group}, chance 25 %"),
+        _mean("c36_coarse_probe", fine["probe"], FINE, f"{_PROBE} for {which}, {by_group}, chance 25 %"),
         _mean("c36_coarse_backbone", probe(table, COARSE, LOOKALIKE, "backbone"), FINE,
-              "look-alikes by a probe before the projection, captions with coarse names"),
-        _mean("c36_fine_probe", named, FINE, "look-alikes by a probe, captions with fine names"),
-        _mean("c36_group_words", coarse["words"], FINE, "group in words, captions with coarse names, chance 33 %"),
-        _mean("c36_untrained", probe(table, UNTRAINED, LOOKALIKE), FINE, "look-alikes by a probe, untrained encoder"),
+              f"{_BEFORE} for {which}, {by_group}, chance 25 %"),
+        _mean("c36_fine_probe", named, FINE, f"{_PROBE} for {which}, {by_name}, chance 25 %"),
+        _mean("c36_group_words", coarse["words"], FINE,
+              f"{_WORDS} for the group (car, flower or bird), {by_group}, chance 33 %"),
+        _mean("c36_untrained", probe(table, UNTRAINED, LOOKALIKE), FINE,
+              f"{_PROBE} for {which}, untrained encoder, chance 25 %"),
     ]  # fmt: skip
 
 
@@ -481,19 +498,20 @@ _ASKED_WAYS = (("words", "words", "words"), ("probe", "probe", "embedding"))
 
 def _count_values(table: pd.DataFrame) -> list[NamedValue | None]:
     silent, said = words(table, PLAIN, "count"), words(table, DETAILED, "count")
+    what, never, always = f"for {_ASKED['count']}", "captions never say it", "captions always say it"
     return [
-        _mean("c37_words_silent", silent, COUNT, "number of parts in words, captions never say it, chance 25 %"),
+        _mean("c37_words_silent", silent, COUNT, f"{_WORDS} {what}, {never}, chance 25 %"),
         _points("c37_gap_silent", gap(table, "count", PLAIN), COUNT,
-                "number of parts: net trained on labels minus words of the encoder whose captions never say it"),
-        _points("c37_gained", said - silent, COUNT, "number of parts in words: captions always say it minus never"),
+                f"accuracy {what}: {_ON_LABELS} minus zero-shot of captions that never say it"),
+        _points("c37_gained", said - silent, COUNT, f"{_WORDS} {what}: {always} minus never"),
         _points("c37_gap_named", gap(table, "count", DETAILED), COUNT,
-                "number of parts: net trained on labels minus words of the encoder whose captions always say it"),
-        _mean("c37_words_named", said, COUNT, "number of parts in words, captions always say it"),
-        _mean("c37_probe_silent", probe(table, PLAIN, "count"), COUNT, "number by a probe, captions never say it"),
+                f"accuracy {what}: {_ON_LABELS} minus zero-shot of captions that always say it"),
+        _mean("c37_words_named", said, COUNT, f"{_WORDS} {what}, {always}, chance 25 %"),
+        _mean("c37_probe_silent", probe(table, PLAIN, "count"), COUNT, f"{_PROBE} {what}, {never}, chance 25 %"),
         _mean("c37_probe_backbone", probe(table, PLAIN, "count", "backbone"), COUNT,
-              "number by a probe before the projection, captions never say it"),
-        _mean("c37_untrained", probe(table, UNTRAINED, "count"), COUNT, "number by a probe, untrained encoder"),
-        _mean("c37_labels", probe(table, LABELS, "count"), COUNT, "number, net trained on labels"),
+              f"{_BEFORE} {what}, {never}, chance 25 %"),
+        _mean("c37_untrained", probe(table, UNTRAINED, "count"), COUNT, f"{_PROBE} {what}, untrained encoder, chance 25 %"),
+        _mean("c37_labels", probe(table, LABELS, "count"), COUNT, f"{_PROBE} {what}, {_ON_LABELS}, chance 25 %"),
     ]  # fmt: skip
 
 
@@ -502,68 +520,81 @@ def _digit_values(of_cards: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedVal
         return read(of_cards, arm, "cards", group, hand)
 
     raw = {hand: read(pixels, "", "cards", "pixels", hand) for hand in HANDS}
+    what, printed = "for handwritten digits", "for printed digits in new typefaces"
+    never, always = "captions never name them", "captions always name them"
+    on_pixels = "minus logistic regression on pixels"
     return [
         _points("c38_probe_gap", seen("cards_silent", "embedding") - raw["handwritten"], DIGITS,
-                "handwritten digits: probe on the embedding, captions never name them, minus logistic regression on pixels"),
+                f"{_PROBE} {what}, {never}, {on_pixels}"),
         _points("c38_backbone_gap", seen("cards_silent", "backbone") - raw["handwritten"], DIGITS,
-                "the same with the features before the projection"),
+                f"{_BEFORE} {what}, {never}, {on_pixels}"),
         _points("c38_printed_gap", seen("cards_silent", "embedding", "printed") - raw["printed"], DIGITS,
-                "the same for printed digits in new typefaces"),
+                f"{_PROBE} {printed}, {never}, {on_pixels}"),
         _points("c38_words_gap", seen("cards_named", "words") - raw["handwritten"], DIGITS,
-                "handwritten digits: zero-shot, captions always name them, minus logistic regression on pixels"),
-        _mean("c38_words_silent", seen("cards_silent", "words"), DIGITS,
-              "handwritten digits in words, captions never name them, chance 10 %"),
-        _mean("c38_words_named", seen("cards_named", "words"), DIGITS, "handwritten digits in words, always named"),
-        _mean("c38_probe_silent", seen("cards_silent", "embedding"), DIGITS, "handwritten digits by a probe, never named"),
-        _mean("c38_probe_backbone", seen("cards_silent", "backbone"), DIGITS,
-              "handwritten digits by a probe before the projection, never named"),
-        _mean("c38_probe_named", seen("cards_named", "embedding"), DIGITS, "handwritten digits by a probe, always named"),
-        _mean("c38_untrained", seen("cards_untrained", "embedding"), DIGITS, "handwritten digits, untrained encoder"),
-        _mean("c38_labels", seen("cards_labels", "embedding"), DIGITS, "handwritten digits, net trained on labels"),
-        _mean("c38_pixels", raw["handwritten"], DIGITS, "handwritten digits, logistic regression on the same pixels"),
-        _mean("c38_pixels_printed", raw["printed"], DIGITS, "printed digits, logistic regression on pixels"),
+                f"{_WORDS} {what}, {always}, {on_pixels}"),
+        _mean("c38_words_silent", seen("cards_silent", "words"), DIGITS, f"{_WORDS} {what}, {never}, chance 10 %"),
+        _mean("c38_words_named", seen("cards_named", "words"), DIGITS, f"{_WORDS} {what}, {always}, chance 10 %"),
+        _mean("c38_probe_silent", seen("cards_silent", "embedding"), DIGITS, f"{_PROBE} {what}, {never}, chance 10 %"),
+        _mean("c38_probe_backbone", seen("cards_silent", "backbone"), DIGITS, f"{_BEFORE} {what}, {never}, chance 10 %"),
+        _mean("c38_probe_named", seen("cards_named", "embedding"), DIGITS, f"{_PROBE} {what}, {always}, chance 10 %"),
+        _mean("c38_untrained", seen("cards_untrained", "embedding"), DIGITS,
+              f"{_PROBE} {what}, untrained encoder, chance 10 %"),
+        _mean("c38_labels", seen("cards_labels", "embedding"), DIGITS, f"{_PROBE} {what}, {_ON_LABELS}, chance 10 %"),
+        _mean("c38_pixels", raw["handwritten"], DIGITS, f"accuracy of logistic regression on pixels {what}, chance 10 %"),
+        _mean("c38_pixels_printed", raw["printed"], DIGITS,
+              f"accuracy of logistic regression on pixels {printed}, chance 10 %"),
         _mean("c38_card_named", read(of_cards, "cards_silent", "cards", "words for the card", "handwritten"), DIGITS,
-              "colour of the card in words, which these captions do name"),
+              f"{_WORDS} for the colour of the card that handwritten digits are on, captions name it alone"),
     ]  # fmt: skip
 
 
 def _noise_values(table: pd.DataFrame) -> list[NamedValue | None]:
     clean, all_kinds = words(table, PLAIN, "object"), words(table, noisy("all", 0.4), "object")
+    kinds = {
+        "all": "corrupted captions, a third of each kind",
+        "unrelated": "off-topic captions",
+        "stuffed": "captions stuffed with wrong nouns",
+        "nounless": "captions without a noun",
+    }
+    what = f"{_WORDS} for the thing"
     return [
-        _points("c39_loss_40", clean - all_kinds, NOISE_FIGURE,
-                "zero-shot accuracy for the thing: clean captions minus 40 % corrupted ones, a third of each kind"),
+        _points("c39_loss_40", clean - all_kinds, NOISE_FIGURE, f"{what}: clean captions minus 40 % {kinds['all']}"),
         *(
             _points(f"c39_loss_{kind}_{round(100 * rate)}", clean - words(table, noisy(kind, rate), "object"), NOISE_FIGURE,
-                    f"the same with {round(100 * rate)} % {kind} captions")
+                    f"{what}: clean captions minus {round(100 * rate)} % {kinds[kind]}")
             for kind, rates in NOISE_RATES.items()
             for rate in rates
             if (kind, rate) != ("all", 0.4)
         ),
         _points("c39_loss_cleaned", words(table, "cleaned_040", "object") - all_kinds, NOISE_FIGURE,
-                "leaving the corrupted pairs out minus training with them"),
-        _mean("c39_clean", clean, NOISE_FIGURE, "zero-shot accuracy for the thing, clean captions"),
-        _mean("c39_noisy", all_kinds, NOISE_FIGURE, "zero-shot accuracy for the thing, 40 % corrupted captions"),
+                f"{what}: the 40 % of pairs with corrupted captions left out of training minus kept in"),
+        _mean("c39_clean", clean, NOISE_FIGURE, f"{what}, clean captions"),
+        _mean("c39_noisy", all_kinds, NOISE_FIGURE, f"{what}, 40 % {kinds['all']}"),
     ]  # fmt: skip
 
 
 def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
     never, rare, always = (words(table, arm, "part") for arm in (PLAIN, RARE, DETAILED))
+    what, probed = f"{_WORDS} for the part", f"{_PROBE} for the part"
+    said = {"never": "never listed", "5": "listed in 5 % of the captions", "always": "always listed"}
     return [
-        _mean("c40_recovered_5", recovered(table, 0.05), RARE_FIGURE,
-              "words for the parts, listed in 5 % of the captions: this far on the way from never to always"),
-        _mean("c40_recovered_1", recovered(table, 0.01), RARE_FIGURE, "the same at 1 %"),
-        _mean("c40_recovered_20", recovered(table, 0.2), RARE_FIGURE, "the same at 20 %"),
-        _points("c40_gain_5", rare - never, RARE_FIGURE, "words for the parts: listed in 5 % of the captions minus never"),
-        _points("c40_probe_short", probe(table, DETAILED, "part") - probe(table, RARE, "part"), RARE_FIGURE,
-                "probe for the parts: listed always minus in 5 % of the captions"),
-        _mean("c40_words_never", never, RARE_FIGURE, "which part, in words, never listed, chance 25 %"),
-        _mean("c40_words_5", rare, RARE_FIGURE, "which part, in words, listed in 5 % of the captions"),
-        _mean("c40_words_always", always, RARE_FIGURE, "which part, in words, always listed"),
         *(
-            _mean(f"c40_probe_{name}", probe(table, arm, "part"), RARE_FIGURE, f"which part, by a probe, listed {name}")
+            _mean(f"c40_recovered_{share}", recovered(table, share / 100), RARE_FIGURE,
+                  f"{what}, listed in {share} % of the captions: this far on the way from never (0) to always (100)")
+            for share in (5, 1, 20)
+        ),
+        _points("c40_gain_5", rare - never, RARE_FIGURE, f"{what}: {said['5']} minus {said['never']}"),
+        _points("c40_probe_short", probe(table, DETAILED, "part") - probe(table, RARE, "part"), RARE_FIGURE,
+                f"{probed}: {said['always']} in captions minus {said['5']}"),
+        *(
+            _mean(f"c40_words_{name}", samples, RARE_FIGURE, f"{what}, {said[name]}, chance 25 %")
+            for name, samples in (("never", never), ("5", rare), ("always", always))
+        ),
+        *(
+            _mean(f"c40_probe_{name}", probe(table, arm, "part"), RARE_FIGURE, f"{probed}, {said[name]}, chance 25 %")
             for name, arm in (("never", PLAIN), ("5", RARE), ("always", DETAILED))
         ),
-        _mean("c40_untrained", probe(table, UNTRAINED, "part"), RARE_FIGURE, "which part, by a probe, untrained encoder"),
+        _mean("c40_untrained", probe(table, UNTRAINED, "part"), RARE_FIGURE, f"{probed}, untrained encoder, chance 25 %"),
     ]  # fmt: skip
 
 
@@ -574,48 +605,54 @@ def _surroundings_values(table: pd.DataFrame) -> list[NamedValue | None]:
     firm = tied(0.9)
     drop, by_labels = right(PLAIN) - right(firm), right(LABELS) - right(f"{firm}_labels")
     rise = rises(table)
+    elsewhere, usual = f"{_WORDS} before an unusual background", f"{_WORDS} before the thing's usual background"
+    apart, together = "thing and background independent in training", "together in 90 % of training"
+    tied_firmly = f"thing and background {together}"
     return [
-        _points("c41_drop", drop, TOGETHER,
-                "zero-shot accuracy before a background that is not the thing's usual one: things and backgrounds "
-                "independent in training minus going together in 90 %"),
+        _points("c41_drop", drop, TOGETHER, f"{elsewhere}: {apart} minus {together}"),
         _points("c41_gap", right(firm, "usual") - right(firm), TOGETHER,
-                "going together in 90 %: before the usual background minus before another one"),
+                f"{usual} minus before another one, {tied_firmly}"),
         _mean("c41_lured", read(table, firm, "surroundings", "other", "lured"), TOGETHER,
-              "of the errors before another background, those that name the look-alike which belongs to it"),
+              f"errors before an unusual background that name the look-alike which belongs to it, {tied_firmly}"),
         _mean("c41_bare", read(table, firm, "surroundings", "bare", "fits"), TOGETHER,
-              "background without any thing: answers that belong to it, chance 25 %"),
-        _points("c41_captions", drop - by_labels, TOGETHER, "the drop with captions minus that of nets trained on labels"),
+              f"zero-shot answers to a background without a thing that belong to it, {tied_firmly}, chance 25 %"),
+        _points("c41_captions", drop - by_labels, TOGETHER,
+                f"accuracy before an unusual background, {apart} minus {together}: captions minus {_ON_LABELS}"),
         _points("c41_named_drop", right(PLAIN) - right(f"{firm}_named"), TOGETHER,
-                "the same drop where captions also name the background"),
+                f"{elsewhere}: {apart} minus {together} with the background named"),
         NamedValue("c41_rise", rise, "points", TOGETHER,
-                   "largest gain before another background from one degree of going together to the next; negative if none")
+                   f"{elsewhere}: largest gain from one degree of going together to the next, negative if none")
         if rise is not None else None,
-        _mean("c41_other", right(firm), TOGETHER, "accuracy before another background, going together in 90 %"),
-        _mean("c41_usual", right(firm, "usual"), TOGETHER, "accuracy before the usual background, going together in 90 %"),
-        _mean("c41_other_free", right(PLAIN), TOGETHER, "accuracy before another background, independent in training"),
-        _mean("c41_other_always", right(tied(1.0)), TOGETHER, "accuracy before another background, always together"),
+        _mean("c41_other", right(firm), TOGETHER, f"{elsewhere}, {tied_firmly}"),
+        _mean("c41_usual", right(firm, "usual"), TOGETHER, f"{usual}, {tied_firmly}"),
+        _mean("c41_other_free", right(PLAIN), TOGETHER, f"{elsewhere}, {apart}"),
+        _mean("c41_other_always", right(tied(1.0)), TOGETHER,
+              f"{elsewhere}, thing and background always together in training"),
     ]  # fmt: skip
 
 
 def _look_values(table: pd.DataFrame) -> list[NamedValue | None]:
+    look, parts = "its look alone (a mosaic of its colours)", "its parts alone (its outlines)"
+    kept, whole = "accuracy above chance for a thing shown by", "in percent of that on the whole drawing"
+    conflict = "outlines of one thing on the look of another"
+    follow = f"{conflict}: answers that follow the look minus the outlines"
     return [
-        _mean("c42_kept", kept_of_look(table, PLAIN, "look"), LOOKS,
-              "accuracy above chance that stays when the parts are taken away and the look is kept, captions"),
-        _mean("c42_kept_parts", kept_of_look(table, PLAIN, "parts"), LOOKS,
-              "accuracy above chance that stays when the look is taken away and the parts are kept, captions"),
-        _points("c42_follows_look", follows_look(table, PLAIN), LOOKS,
-                "one thing's parts on another's look: answers that follow the look minus the parts, captions"),
+        _mean("c42_kept", kept_of_look(table, PLAIN, "look"), LOOKS, f"{kept} {look}, {whole}, zero-shot"),
+        _mean("c42_kept_parts", kept_of_look(table, PLAIN, "parts"), LOOKS, f"{kept} {parts}, {whole}, zero-shot"),
+        _points("c42_follows_look", follows_look(table, PLAIN), LOOKS, f"{follow}, zero-shot"),
         _points("c42_captions", follows_look(table, PLAIN) - follows_look(table, LABELS), LOOKS,
-                "the same, captions minus net trained on labels"),
-        _mean("c42_labels_kept", kept_of_look(table, LABELS, "look"), LOOKS, "kept with the look alone, trained on labels"),
+                f"{follow}; zero-shot minus {_ON_LABELS}"),
+        _mean("c42_labels_kept", kept_of_look(table, LABELS, "look"), LOOKS, f"{kept} {look}, {whole}, {_ON_LABELS}"),
         _mean("c42_labels_kept_parts", kept_of_look(table, LABELS, "parts"), LOOKS,
-              "kept with the parts alone, trained on labels"),
-        _mean("c42_as_look", read(table, PLAIN, "looks", "conflict", "look"), LOOKS, "answers that follow the look"),
-        _mean("c42_as_parts", read(table, PLAIN, "looks", "conflict", "parts"), LOOKS, "answers that follow the parts"),
+              f"{kept} {parts}, {whole}, {_ON_LABELS}"),
+        _mean("c42_as_look", read(table, PLAIN, "looks", "conflict", "look"), LOOKS,
+              f"{conflict}: zero-shot answers that follow the look, chance 8 %"),
+        _mean("c42_as_parts", read(table, PLAIN, "looks", "conflict", "parts"), LOOKS,
+              f"{conflict}: zero-shot answers that follow the outlines, chance 8 %"),
         _mean("c42_legible_look", read(table, PLAIN, "looks", "look", "legible"), LOOKS,
-              "probe fitted on pictures with the look alone"),
+              f"{_PROBE} for a thing shown by {look}, fitted on such pictures, chance 8 %"),
         _mean("c42_legible_parts", read(table, PLAIN, "looks", "parts", "legible"), LOOKS,
-              "probe fitted on pictures with the parts alone"),
+              f"{_PROBE} for a thing shown by {parts}, fitted on such pictures, chance 8 %"),
     ]  # fmt: skip
 
 
@@ -624,22 +661,23 @@ def _search_values(table: pd.DataFrame) -> list[NamedValue | None]:
         return read(table, arm, "search", query, f"recall_{k}")
 
     chance = read(table, PLAIN, "search", "all", "chance_5")
-    ranked: Mapping[str, tuple[str, str]] = {
-        "c43_ranked": (COARSE, "grain"),
-        "c43_ranked_blur": (COARSE, "blur"),
-        "c43_ranked_silent": (PLAIN, "grain"),
+    ranked: Mapping[str, tuple[str, str, str]] = {
+        "c43_ranked": (COARSE, "grain", "captions always say whether it is sharp or grainy"),
+        "c43_ranked_blur": (COARSE, "blur", "captions always say whether it is sharp or grainy"),
+        "c43_ranked_silent": (PLAIN, "grain", "captions never speak of quality"),
     }
+    found = "searches for a thing with its parts that find a right picture among the"
     return [
-        _mean("c43_recall_thing", recall(PLAIN, "thing", 1), SEARCH, "search for a thing: the best picture is right"),
-        _mean("c43_recall_all", recall(DETAILED, "all", 5), SEARCH,
-              "search for a thing with its parts, captions list them: one of the five best pictures is right"),
-        _mean("c43_recall_all_silent", recall(PLAIN, "all", 5), SEARCH, "the same where captions never list them"),
-        _mean("c43_recall_all_chance", chance, SEARCH, "the same with random pictures"),
+        _mean("c43_recall_thing", recall(PLAIN, "thing", 1), SEARCH,
+              f"searches for a thing by its name whose best picture is right, {_ALONE}"),
+        _mean("c43_recall_all", recall(DETAILED, "all", 5), SEARCH, f"{found} best five, captions always list the parts"),
+        _mean("c43_recall_all_silent", recall(PLAIN, "all", 5), SEARCH, f"{found} best five, captions never list the parts"),
+        _mean("c43_recall_all_chance", chance, SEARCH, f"{found} first five, pictures in random order"),
         _points("c43_gain", recall(DETAILED, "all", 5) - recall(PLAIN, "all", 5), SEARCH,
-                "search for a thing with its parts: captions list them minus they never do"),
+                f"{found} best five: captions always list the parts minus never"),
         *(
             _mean(name, read(table, arm, "filtering", damage, "ranked"), FILTER,
-                  f"a sharp picture ranks above one with {damage}, captions {'never' if arm == PLAIN else 'always'} tell")
-            for name, (arm, damage) in ranked.items()
+                  f"how often words rank a sharp picture above one with {damage}, {said}, chance 50 %")
+            for name, (arm, damage, said) in ranked.items()
         ),
     ]  # fmt: skip

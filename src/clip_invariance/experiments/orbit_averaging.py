@@ -234,48 +234,57 @@ def values(
 def _exact_values(sampling: pd.DataFrame) -> list[NamedValue]:
     deviation = sampling[(sampling["metric"] == "deviation") & (sampling["training"] == "shifted")]
     one = deviation[(deviation["world"] == DIGITS) & (deviation["k"] == 1) & deviation["replacement"].astype(bool)]
+    moved, unit = "largest move of the", "in distances between classes"
+    slopes = "log-log slope against K of the distance between two answers from K samples each"
     return [
         NamedValue("c07_deviation_digits", exactness(sampling, DIGITS, TORUS), "", EXACT,
-                   "largest deviation of the orbit model over all torus shifts of digits, in distances between classes"),
-        NamedValue("c07_deviation_artwork", exactness(sampling, ARTWORK, TORUS), "", EXACT, "the same on drawings"),
+                   f"{moved} orbit model's answer under a torus shift of a digit, {unit}"),
+        NamedValue("c07_deviation_artwork", exactness(sampling, ARTWORK, TORUS), "", EXACT,
+                   f"{moved} orbit model's answer under a torus shift of a drawing, {unit}"),
         NamedValue("c07_deviation_double", exactness(sampling, DIGITS, f"{TORUS}, double precision"), "", EXACT,
-                   "the same on digits in double precision"),
+                   f"{moved} orbit model's answer under a torus shift of a digit, in double precision, {unit}"),
         NamedValue("c07_deviation_frame", exactness(sampling, DIGITS, f"frame of {TORUS}"), "", EXACT,
-                   "largest deviation of the frame average over all torus shifts of digits"),
+                   f"{moved} frame average's answer under a torus shift of a digit, {unit}"),
         NamedValue("c07_deviation_zero_filled", exactness(sampling, DIGITS, "shifts, zeros moving in"), "", EXACT,
-                   "largest deviation of the average over shifts that lose pixels, digits"),
+                   f"{moved} average over shifts that lose pixels when a digit is moved by one of them, {unit}"),
         NamedValue("c07_deviation_crops", exactness(sampling, DIGITS, "crops"), "", EXACT,
-                   "largest deviation of the average over crops, digits"),
+                   f"{moved} average over crops of a digit with a wide margin when that picture is shifted, {unit}"),
         *(
             NamedValue(f"c08_slope_{world}", slope(sampling, world, True), "", SAMPLES,
-                       f"log-log slope of the deviation against K, with replacement, {world}", digits=3)
-            for world in (DIGITS, ARTWORK)
+                       f"{slopes}, drawn with replacement, {name}", digits=3)
+            for world, name in ((DIGITS, "digits"), (ARTWORK, "drawings"))
         ),
         NamedValue("c08_slope_without", slope(sampling, DIGITS, False), "", SAMPLES,
-                   "the same without replacement, digits", digits=3),
+                   f"{slopes}, drawn without replacement, digits", digits=3),
         NamedValue("c08_deviation_one", mean_over_seeds(100 * one.groupby("seed")["value"].mean()), "%", SAMPLES,
-                   "distance between two single-sample answers, in percent of the distance between classes, digits"),
+                   "distance between two single-sample answers to a digit, in percent of the distance between classes, "
+                   "trained on random shifts"),
     ]  # fmt: skip
 
 
 def _bound_values(sampling: pd.DataFrame) -> list[NamedValue]:
+    broken = "whose single-sample loss is below their orbit loss, average"
+    gap = "single-sample loss minus orbit loss on test digits, average"
+    last, earlier, trained_on = "before the last, linear layer", "one layer earlier", "trained on random shifts"
     return [
         NamedValue("c09_failures_linear", mean_over_seeds(100 * _worst_failures(sampling)), "%", BOUND,
-                   "pictures whose single-sample loss is below their orbit loss, linear head, worst net"),
+                   f"pictures {broken} {last}, worst of all trainings and of digits and drawings"),
         NamedValue("c09_failures_deep", mean_over_seeds(100 * sampled(sampling, "failures", "deep")), "%", BOUND,
-                   "the same with one more layer after the average, trained on shifted digits"),
+                   f"digits {broken} {earlier}, {trained_on}"),
         NamedValue("c09_failures_deep_untrained",
                    mean_over_seeds(100 * sampled(sampling, "failures", "deep", "untrained")), "%", BOUND,
-                   "the same, untrained"),
+                   f"digits {broken} {earlier}, untrained net"),
         NamedValue("c09_gap_linear", mean_over_seeds(sampled(sampling, "gap", "linear")), "nats", LOSS,
-                   "loss of one sample minus orbit loss, linear head, trained on shifted digits"),
+                   f"{gap} {last}, {trained_on}"),
         NamedValue("c09_gap_deep", mean_over_seeds(sampled(sampling, "gap", "deep")), "nats", LOSS,
-                   "the same with one more layer after the average"),
+                   f"{gap} {earlier}, {trained_on}"),
         NamedValue("c09_gap_left_linear", _ratio(_gap(sampling, "loss", 4), _gap(sampling, "loss", 1)), "%", LOSS,
-                   "what four samples leave of the gap of one, linear head"),
+                   f"sampled minus orbit loss with four samples, in percent of that with one, digits, average {last}"),
         *(
             NamedValue(f"c09_prediction_{k}", _ratio(_gap(sampling, "predicted_loss", k), _gap(sampling, "loss", k)),
-                       "%", LOSS, f"second-order prediction of the gap at K = {k}, in percent of the gap measured")
+                       "%", LOSS,
+                       f"second-order prediction of sampled minus orbit loss at K = {k}, in percent of that measured, "
+                       f"digits, average {last}")
             for k in (1, 8)
         ),
     ]  # fmt: skip
@@ -287,27 +296,31 @@ def _training_values(training: pd.DataFrame, widths: pd.DataFrame) -> list[Named
         trained(training, "single_loss", "train", "1"), trained(training, "orbit_loss", "train", WHOLE)
     )
     narrow = [trained(widths, "accuracy", "16", objective, str(NARROW)) for objective in (WHOLE, "1")]
+    loss, accuracy = "orbit loss on training digits", "test accuracy of the orbit model of digits"
+    versus, wide = "trained on one sample minus trained on the whole orbit", f"net of width {WIDE}"
     return [
         NamedValue("c08_cost_four_training", gain(whole, four), "points", TEST_TIME,
-                   "accuracy as an orbit model: trained on the whole orbit minus trained on four samples"),
+                   f"{accuracy}: trained on the whole orbit minus trained on four samples, equal steps"),
         NamedValue("c08_cost_one_training", gain(whole, one), "points", TEST_TIME,
-                   "accuracy as an orbit model: trained on the whole orbit minus trained on one sample"),
+                   f"{accuracy}: trained on the whole orbit minus trained on one sample, equal steps"),
         NamedValue("c08_cost_one_test", gain(one, trained(training, "accuracy", "1", "1")), "points", TEST_TIME,
-                   "trained on one sample: accuracy from the whole orbit minus accuracy from one sample"),
-        NamedValue("c10_regret_wide", regret(training), "nats", TRAINING,
-                   "orbit loss reached by training on one sample minus that of the whole orbit, equal steps, wide net"),
-        NamedValue("c10_regret_compute", regret(training, budget=0), "nats", TRAINING, "the same at equal compute"),
+                   "test accuracy on digits, trained on one sample: answered from the whole orbit minus from one sample"),
+        NamedValue("c10_regret_wide", regret(training), "nats", TRAINING, f"{loss}: {versus}, equal steps, {wide}"),
+        NamedValue("c10_regret_compute", regret(training, budget=0), "nats", TRAINING,
+                   f"{loss}: {versus}, equal compute, {wide}"),
         NamedValue("c10_regret_bound", bound, "nats", TRAINING,
-                   "what the difference of the minima allows the regret to be, wide net"),
+                   "upper bound on the regret: single-sample loss, trained on one sample, minus orbit loss, trained on the "
+                   f"whole orbit, {wide}"),
         NamedValue("c10_regret_narrow", regret(widths, str(NARROW)), "nats", WIDTHS,
-                   f"the regret at equal steps in a net of width {NARROW}"),
-        NamedValue("c10_regret_linear", regret(widths, "0"), "nats", WIDTHS, "the regret in a linear model"),
+                   f"{loss}: {versus}, equal steps, net of width {NARROW}"),
+        NamedValue("c10_regret_linear", regret(widths, "0"), "nats", WIDTHS,
+                   f"{loss}: {versus}, equal steps, linear model"),
         NamedValue("c10_gain_narrow", gain(*narrow), "points", WIDTHS,
-                   f"test accuracy of the orbit model of width {NARROW}: trained on the whole orbit minus on one sample"),
+                   f"{accuracy}, width {NARROW}: trained on the whole orbit minus trained on one sample, equal steps"),
         NamedValue("c10_gain_compute", gain(one, trained(training, "accuracy", "16", WHOLE, budget=0)), "points",
-                   TRAINING, "test accuracy of the wide orbit model at equal compute: one sample minus whole orbit"),
+                   TRAINING, f"{accuracy}, width {WIDE}: {versus}, equal compute"),
         NamedValue("c10_whole_alone", mean_over_seeds(100 * trained(training, "accuracy", "1", WHOLE)), "%", TEST_TIME,
-                   "trained on the whole orbit, asked about one place: test accuracy"),
+                   "test accuracy on digits shown at one place, trained on the whole orbit"),
     ]  # fmt: skip
 
 
@@ -324,27 +337,36 @@ def _use(training: pd.DataFrame, sizes: pd.DataFrame) -> list[NamedValue]:
         for images in (few, ALL_IMAGES)
     }
     averaging, twice = "feature averaging", "augmentation, averaged at test"
+    place = "share of the output's variance that place causes"
+    few_or_all = (("few", few), ("all", ALL_IMAGES))
     return [
         NamedValue("c11_share_plain", mean_over_seeds(100 * share[NONE, "test"]), "%", VARIANCE,
-                   "share of the output's variance that place causes, trained as written"),
+                   f"{place} on test digits, trained on digits as written"),
         NamedValue("c11_share_augmented", mean_over_seeds(100 * share["1", "test"]), "%", VARIANCE,
-                   "the same, trained on one random shift"),
+                   f"{place} on test digits, trained on random shifts"),
         NamedValue("c11_share_kept", _ratio(share["1", "test"], share[NONE, "test"]), "%", VARIANCE,
-                   "the second in percent of the first"),
+                   f"{place} on test digits, trained on random shifts, in percent of that trained on digits as written"),
         NamedValue("c11_share_kept_turned", _ratio(share["1", "turned"], share[NONE, "turned"]), "%", VARIANCE,
-                   "the same on digits that lie on their side"),
+                   f"{place} on digits on their side, trained on random shifts, in percent of that trained on digits as "
+                   "written"),
         NamedValue("test_time_gain_plain",
                    gain(trained(training, "accuracy", "16", NONE), trained(training, "accuracy", "1", NONE)),
-                   "points", TEST_TIME, "gain of averaging over the orbit at test time only, trained as written"),
+                   "points", TEST_TIME,
+                   "test accuracy on shifted digits, trained on digits as written: averaged over the orbit minus answered "
+                   "from one place"),
         *(
             NamedValue(f"gain_{name}_{size}", gain(accuracy[averaging, images], accuracy[other, images]), "points", SIZE,
-                       f"feature averaging minus {other}, {images} training digits")
-            for name, other in (("over_augmentation", "augmentation"), ("over_test_time", twice))
-            for size, images in (("few", few), ("all", ALL_IMAGES))
+                       f"test accuracy on shifted digits: feature averaging minus {said}, {images:,} training digits")
+            for name, other, said in (
+                ("over_augmentation", "augmentation", "augmentation"),
+                ("over_test_time", twice, "augmentation averaged over the orbit at test time"),
+            )
+            for size, images in few_or_all
         ),
         *(
             NamedValue(f"gain_torus_{size}", gain(accuracy["torus net", images], accuracy[averaging, images]), "points",
-                       SIZE, f"torus net minus feature averaging, {images} training digits")
-            for size, images in (("few", few), ("all", ALL_IMAGES))
+                       SIZE, f"test accuracy on shifted digits: torus net minus feature averaging, {images:,} training "
+                       "digits")
+            for size, images in few_or_all
         ),
     ]  # fmt: skip

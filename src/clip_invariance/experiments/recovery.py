@@ -24,7 +24,7 @@ from clip_invariance.experiments.dashcam_arms import (
     train_unit,
 )
 from clip_invariance.experiments.dashcam_measures import ASKED
-from clip_invariance.experiments.recovery_pictures import CAPTIONED, LOST, OTHERS, TESTS, USUAL
+from clip_invariance.experiments.recovery_pictures import CAPTIONED, CLOSE, DARK, FOG, LOST, OTHERS, TESTS, USUAL
 from clip_invariance.experiments.recovery_tuning import (
     ALL,
     BOLD,
@@ -641,6 +641,22 @@ def _gap(name: str, a: pd.Series, b: pd.Series, figure: str, description: str) -
     return NamedValue(name, paired_difference(a, b), "points", figure, description)
 
 
+#: What is asked for, in the words of descriptions.
+_ASKED = {
+    "light": "the small light",
+    "pedestrian": "somebody crossing",
+    "car_colour": "the car's colour",
+    "body": "the car's body",
+    "distance": "the car's distance (near or far)",
+    "weather": "the weather",
+    "time": "the time of day",
+    "place": "city or country",
+}
+_PROBED = "accuracy of a probe on the embedding"
+_WORDS = "zero-shot accuracy for the car's colour and body"
+_ALONE = "captions name the car alone"
+
+
 def _recovery_values(found: Measured) -> list[NamedValue | None]:
     few, many = few_and_many(found)
     usual = ("embedding", "backbone")
@@ -653,30 +669,35 @@ def _recovery_values(found: Measured) -> list[NamedValue | None]:
     scratch = tuned(found, Tuning(UNTRAINED_, "scratch", "light", many))
     everywhere = best_frozen(found, "light", many, depths_of(found))
     share = percent(found.tuned, "light", metric="trained", **Tuning(SILENT_, "lora", "light", many)._asdict())
+    better = f"{LORA} minus the better of the probes on the embedding and before the projection"
+    small = "accuracy for the small light"
     return [
-        _gap("c32_gain", light, probe, CURVES,
-             "small light with 512 labelled pictures: low-rank adaptation minus the better probe of embedding and backbone"),
+        _gap("c32_gain", light, probe, CURVES, f"{small}, {many} labelled pictures: {better}"),
         _gap("c32_net", light - probe, before - after, LINES,
-             "that gain minus what words lose on the car's colour and body by it"),
-        _gap("c32_cost", before, after, LINES, "what words lose on the car's colour and body by low-rank adaptation"),
+             f"what {LORA} with {many} labelled pictures gains on the small light over the better probe minus what words "
+             "lose on the car's colour and body"),
+        _gap("c32_cost", before, after, LINES,
+             f"{_WORDS}: before minus after {LORA} for the small light with {many} labelled pictures"),
         _gap("c32_gain_pedestrian", crossing, best_frozen(found, "pedestrian", many, usual), CURVES,
-             "the same gain for somebody crossing"),
+             f"accuracy for somebody crossing, {many} labelled pictures: {better}"),
         _gap("c32_gain_depths", light, everywhere, DEPTHS,
-             "low-rank adaptation minus the probe at the best of all depths, 512 labelled pictures"),
+             f"{small}, {many} labelled pictures: {LORA} minus the probe at the best of all depths"),
         _gap("c32_gain_few", least, best_frozen(found, "light", few, usual), CURVES,
-             "the gain with 32 labelled pictures"),
+             f"{small}, {few} labelled pictures: {better}"),
         _gap("c32_head_start", light, scratch, CURVES,
-             "low-rank adaptation minus the same network trained from the start on the same 512 labelled pictures"),
+             f"{small}: {LORA} with {many} labelled pictures minus the untrained network trained on the same pictures"),
         _gap("c32_left", ceiling, light, CURVES,
-             "a network trained on labels from the start minus low-rank adaptation with 512 labelled pictures"),
-        _mean("c32_ceiling", ceiling, CURVES, "probe on the network that was trained on labels"),
+             f"{small}: network trained on labels from the start minus {LORA} with {many} labelled pictures"),
+        _mean("c32_ceiling", ceiling, CURVES, f"{_PROBED} for the small light, network trained on labels from the start"),
         _mean("trained_lora", share, CURVES, "weights that low-rank adaptation adds, in percent of the image tower's"),
     ]  # fmt: skip
 
 
 def _curve_values(found: Measured) -> list[NamedValue | None]:
     rows = []
+    tunes = {PROJECTION: "tuning of the projection only"}
     for task in LOST:
+        what = f"accuracy for {_ASKED[task]}"
         for n in budgets_of(found):
             ways: dict[tuple[str, str], pd.Series] = {
                 ("probe", PROBE): frozen(found, task, n),
@@ -684,29 +705,32 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
                 ("early", EARLY): frozen(found, task, n, depth=FIRST_STAGE),
                 **{(how, name): tuned(found, Tuning(SILENT_, how, task, n)) for name, how in TUNED_AS.items()},
             }
+            labels = f"{n:,} labelled pictures"
             rows += [
-                _mean(f"{task}_{short}_{n}", samples, CURVES, f"{task}: {name}, {n} labelled pictures")
+                _mean(f"{task}_{short}_{n}", samples, CURVES, f"{what}: {tunes.get(name, name)}, {_ALONE}, {labels}")
                 for (short, name), samples in ways.items()
             ]
             scratch = tuned(found, Tuning(UNTRAINED_, "scratch", task, n))
             untrained = frozen(found, task, n, UNTRAINED_, FIRST_STAGE)
             rows.append(_mean(f"{task}_early_untrained_{n}", untrained, CURVES,
-                              f"{task}: probe on the untrained network's first stage, {n} labelled pictures"))  # fmt: skip
+                              f"{what}: {EARLY} of the untrained network, {labels}"))  # fmt: skip
             rows.append(
-                _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{task}: untrained network, {n} labelled pictures")
+                _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{what}: untrained network trained on {labels} alone")
             )
             told = frozen(found, task, n, TALKATIVE_)
             rows.append(_mean(f"{task}_mentioned_{n}", told, CURVES,
-                              f"{task}: probe where captions always mention it, {n} labelled pictures"))  # fmt: skip
+                              f"{what}: {PROBE}, captions always mention light and pedestrian, {labels}"))  # fmt: skip
     _, many = few_and_many(found)
     for depth in depths_of(found):
         samples, control = (frozen(found, "light", many, origin, depth) for origin in (SILENT_, UNTRAINED_))
         place = depth.replace(" ", "_")
+        where = {"backbone": BACKBONE, "embedding": PROBE}.get(depth, f"probe on {depth} of the image tower")
+        what = f"accuracy for the small light: {where}"
         rows += [
-            _mean(f"light_at_{place}", samples, DEPTHS, f"small light: probe at depth {depth}, 512 labelled pictures"),
-            _mean(f"light_untrained_at_{place}", control, DEPTHS, f"the same on the untrained network: {depth}"),
+            _mean(f"light_at_{place}", samples, DEPTHS, f"{what}, {_ALONE}, {many} labelled pictures"),
+            _mean(f"light_untrained_at_{place}", control, DEPTHS, f"{what}, untrained network, {many} labelled pictures"),
             _gap(f"light_learned_at_{place}", samples, control, DEPTHS,
-                 f"small light: probe at depth {depth} of the silent encoder minus that of the untrained network"),
+                 f"{what}, {many} labelled pictures, {_ALONE} minus untrained network"),
         ]  # fmt: skip
     return rows
 
@@ -714,41 +738,47 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
 def _rate_values(found: Measured) -> list[NamedValue | None]:
     """Why tuning costs what it costs: which rate was chosen, and what words lose at either."""
     before, rows = captioned(found.reads, origin=SILENT_), list[NamedValue | None]()
-    for method in ("lora", "full"):
+    for method, way in (("lora", LORA), ("full", FULL)):
         for n in budgets_of(found):
             wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", n)
             rate = percent(found.tuned, "light", metric="rate", **wanted._asdict()) / 100
             bold = 100.0 * np.isclose(rate, max(RATES[wanted.method]))
+            with_labels = f"{way} for the small light with {n:,} labelled pictures"
             rows.append(_mean(f"{method}_bold_{n}", pd.Series(bold, rate.index), ADVICE,
-                              f"seeds in which {method} chose the larger learning rate, {n} labelled pictures"))  # fmt: skip
-            for name, metric in (("gentle", GENTLE), ("bold", BOLD)):
+                              f"seeds in which validation chose the larger learning rate, {with_labels}"))  # fmt: skip
+            for name, metric, which in (("gentle", GENTLE, "smaller"), ("bold", BOLD, "larger")):
                 after = percent(found.tuned, CAPTIONED, metric=metric, **wanted._asdict())
                 rows.append(_gap(f"cost_{method}_{name}_{n}", before, after, ADVICE,
-                                 f"what words lose on the car by {method}, {n} labelled pictures: {metric}"))  # fmt: skip
+                                 f"{_WORDS}: before minus after {with_labels}, {which} rate"))  # fmt: skip
     return rows
 
 
 def _line_values(found: Measured) -> list[NamedValue | None]:
     _, many = few_and_many(found)
     rows: list[NamedValue | None] = []
-    for shown, short in zip(TESTS, ("usual", "fog", "dark", "wide"), strict=True):
+    for shown, short, where, drawn in (
+        (USUAL, "usual", "on usual pictures", "on usual pictures"),
+        (FOG, "fog", "in fog", "in fog"),
+        (DARK, "dark", "at half the exposure", "at half the exposure"),
+        (CLOSE, "wide", "with a light twice as wide", "drawn twice as wide"),
+    ):
         probe = percent(
             found.probes, "light", metric="frozen", origin=SILENT_, depth="backbone", labels=many, shown=shown
         )
         before = captioned(found.reads, shown, origin=SILENT_)
-        rows.append(
-            _mean(f"words_{short}", before, LINES, f"words on the car's colour and body before tuning; {shown}")
-        )
-        rows.append(_mean(f"backbone_{short}", probe, LINES, f"light: probe before the projection; {shown}"))
-        for method in ("lora", "full"):
+        rows.append(_mean(f"words_{short}", before, LINES, f"{_WORDS} {where}, {_ALONE}, nothing tuned"))
+        rows.append(_mean(f"backbone_{short}", probe, LINES,
+                          f"accuracy for the light {drawn}: {BACKBONE}, {_ALONE}, {many} labelled pictures"))  # fmt: skip
+        for method, way in (("lora", LORA), ("full", FULL)):
             wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", many)
-            for share, place in ((0.5, "half"), (1.0, "end")):
+            for share, place, of, far in ((0.5, "half", "weights half way to ", ""), (1.0, "end", "", "after ")):
                 light = tuned(found, wanted, shown, share)
                 cost = captioned(found.tuned, shown, share, **wanted._asdict())
                 rows += [
-                    _mean(f"{method}_{short}_{place}", light, LINES, f"light: {method}, {share:g} of the way; {shown}"),
+                    _mean(f"{method}_{short}_{place}", light, LINES,
+                          f"accuracy for the light {drawn}: {of}{way}, {many} labelled pictures"),
                     _gap(f"cost_{method}_{short}_{place}", before, cost, LINES,
-                         f"what words lose on the car: {method}, {share:g} of the way; {shown}"),
+                         f"{_WORDS} {where}: before minus {far}{of}{way} for the light, {many} labelled pictures"),
                 ]  # fmt: skip
     return rows
 
@@ -771,29 +801,34 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
         after = probe(table, "time")
         return percent_of(after - CHANCE["time"], probe(before, "time") - CHANCE["time"])
 
+    steps, said = "further training on", "captions that mention light and pedestrian"
+    pull = "pulling together pairs that differ in the time of day"
+    kept = "accuracy above chance of a probe for the time of day, in percent of before,"
     return [
         _gap("c33_gain", probe(told, "light"), probe(before, "light"), MOVED,
-             "probe for the small light on the embedding: after 512 captions that mention it minus before"),
-        _gap("c33_cost", captioned(before), captioned(told), MOVED,
-             "words on the car's colour and body: before minus after those captions"),
+             f"{_PROBED} for the small light: after {steps} {many} {said} minus before"),
+        _gap("c33_cost", captioned(before), captioned(told), MOVED, f"{_WORDS}: before minus after {steps} {many} {said}"),
         _gap("c33_gain_pedestrian", probe(told, "pedestrian"), probe(before, "pedestrian"), MOVED,
-             "the same gain for somebody crossing"),
+             f"{_PROBED} for somebody crossing: after {steps} {many} {said} minus before"),
         _gap("c33_gain_2000", probe(most, "light"), probe(before, "light"), MOVED,
-             "that gain after 2,000 such captions"),
-        _mean("c33_words_2000", words(most, "light"), MOVED, "words on the small light after 2,000 such captions"),
-        _mean("c33_words", words(told, "light"), MOVED, "words on the small light after those captions"),
-        _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED, "words on somebody crossing after them"),
+             f"{_PROBED} for the small light: after {steps} 2,000 {said} minus before"),
+        _mean("c33_words_2000", words(most, "light"), MOVED,
+              f"zero-shot accuracy for the small light after {steps} 2,000 {said}"),
+        _mean("c33_words", words(told, "light"), MOVED,
+              f"zero-shot accuracy for the small light after {steps} {many} {said}"),
+        _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED,
+              f"zero-shot accuracy for somebody crossing after {steps} {many} {said}"),
         _gap("c33_cost_others", probe(before, OTHERS), probe(told, OTHERS), MOVED,
-             "probe for weather, time, place and distance: before minus after those captions"),
+             f"{_PROBED}, mean for weather, time, place and distance: before minus after {steps} {many} {said}"),
         _gap("c33_control", probe(control, "light"), probe(before, "light"), MOVED,
-             "probe for the small light: as many further steps with captions as before, minus before"),
-        _mean("c33_time_left", left(pulled), MOVED,
-              "what a probe tells about the time of day beyond chance, in percent of before, with pairs pulled together"),
-        _mean("c33_time_left_control", left(loose), MOVED, "the same after the same training without the pull"),
-        _gap("c33_time_cost", captioned(before), captioned(pulled), MOVED,
-             "words on the car's colour and body: before minus after pulling pairs together"),
-        _mean("time_before", probe(before, "time"), MOVED, "probe for the time of day before"),
-        _mean("time_after", probe(pulled, "time"), MOVED, "probe for the time of day after pulling pairs together"),
+             f"{_PROBED} for the small light: after {steps} {many} captions that name the car alone minus before"),
+        _mean("c33_time_left", left(pulled), MOVED, f"{kept} after pulling together pairs that differ in it"),
+        _mean("c33_time_left_control", left(loose), MOVED,
+              f"{kept} after training on pairs that differ in it, not pulled together"),
+        _gap("c33_time_cost", captioned(before), captioned(pulled), MOVED, f"{_WORDS}: before minus after {pull}"),
+        _mean("time_before", probe(before, "time"), MOVED, f"{_PROBED} for the time of day, {_ALONE}"),
+        _mean("time_after", probe(pulled, "time"), MOVED,
+              f"{_PROBED} for the time of day after pulling together pairs that differ in it"),
     ]  # fmt: skip
 
 
@@ -804,28 +839,37 @@ def _map_values(found: Measured) -> list[NamedValue | None]:
         plain = percent(found.maps, factor, metric="zero_shot")
         mapped = percent(found.maps, factor, metric="mapped", labels=labels)
         probe = percent(found.maps, factor, metric="frozen", labels=labels)
+        what = f"zero-shot accuracy for {_ASKED[factor]}"
         rows += [
-            _mean(f"words_{factor}", plain, MAPPED, f"words on {factor}"),
-            _mean(f"mapped_{factor}", mapped, MAPPED, f"words on {factor} through one linear map"),
-            _mean(f"probed_{factor}", probe, MAPPED, f"probe for {factor} with the labels of the map"),
-        ]
+            _mean(f"words_{factor}", plain, MAPPED, f"{what}, {_ALONE}"),
+            _mean(f"mapped_{factor}", mapped, MAPPED,
+                  f"{what}, {_ALONE}, through one linear map fitted to {labels:,} labelled pictures"),
+            _mean(f"probed_{factor}", probe, MAPPED,
+                  f"{_PROBED} for {_ASKED[factor]}, {_ALONE}, {labels:,} labelled pictures"),
+        ]  # fmt: skip
     return rows
 
 
 def _kept_values(found: Measured) -> list[NamedValue | None]:
-    names = {"silent": SILENT_, "longer": LONGER_, "beside": BESIDE_, "fifth": FIFTH_, "everything": EVERYTHING_}
+    names = {
+        "silent": (SILENT_, _ALONE),
+        "longer": (LONGER_, f"{_ALONE}, three times the steps"),
+        "beside": (BESIDE_, f"{_ALONE}, a self-supervised term beside them"),
+        "fifth": (FIFTH_, "a fifth of the captions rewritten to mention everything"),
+        "everything": (EVERYTHING_, "all captions rewritten to mention everything"),
+    }
     unmentioned = (*LOST, *OTHERS)
     rows = []
-    for short, name in names.items():
+    for short, (name, said) in names.items():
         there = found.reads[found.reads["origin"] == name]
         rows += [
             _mean(f"kept_{short}", percent(there, unmentioned, metric="probe", depth="embedding"), KEPT,
-                  f"probes for what plain captions leave out, mean of six factors: {name}"),
+                  f"{_PROBED}, mean for six factors that plain captions leave out, {said}"),
             _mean(f"kept_{short}_light", percent(there, "light", metric="probe", depth="embedding"), KEPT,
-                  f"probe for the small light: {name}"),
+                  f"{_PROBED} for the small light, {said}"),
             _mean(f"kept_{short}_words", percent(there, "light", metric="zero_shot", shown=USUAL), KEPT,
-                  f"words on the small light: {name}"),
-            _mean(f"kept_{short}_captioned", captioned(there), KEPT, f"words on the car's colour and body: {name}"),
+                  f"zero-shot accuracy for the small light, {said}"),
+            _mean(f"kept_{short}_captioned", captioned(there), KEPT, f"{_WORDS}, {said}"),
         ]  # fmt: skip
     return rows
 
@@ -838,13 +882,13 @@ def _pareto_values(found: Measured) -> list[NamedValue | None]:
     before = percent(found.reads, CAPTIONED, metric="probe", depth="embedding", origin=SILENT_)
     specialist = Tuning(SILENT_, "full", "light", many)
     after = percent(found.tuned, CAPTIONED, metric="probe", depth="embedding", **specialist._asdict())
+    worst = "accuracy of the best encoder's probe minus this one's on its worst task"
     return [
-        NamedValue("c34_silent", behind[SILENT_][2], "points", PARETO,
-                   "shortfall of the encoder whose captions name the car alone: below the best encoder, on its worst task"),
+        NamedValue("c34_silent", behind[SILENT_][2], "points", PARETO, f"shortfall, {worst}: {_ALONE}"),
         NamedValue("c34_best_single", behind[least][2], "points", PARETO,
-                   f"smallest shortfall of all encoders: {least}, on {behind[least][0]}"),
+                   f"smallest shortfall of all encoders, {worst}: {least}, on {_ASKED[behind[least][0]]}"),
         NamedValue("c34_all_at_once", behind["tuned for all at once"][2], "points", PARETO,
-                   "shortfall of the encoder that was tuned for all tasks at once"),
+                   f"shortfall, {worst}: encoder tuned for all tasks at once"),
         _gap("c34_specialist_cost", before, after, PARETO,
-             "probe for the car's colour and body: before minus after full fine-tuning for the light"),
+             f"{_PROBED}, mean for the car's colour and body: before minus after {FULL} for the light"),
     ]  # fmt: skip
