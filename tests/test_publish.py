@@ -124,10 +124,10 @@ def test_failed_copy_leaves_the_published_results(project: Path, monkeypatch: py
 # ---------------------------------------------------------------- verify
 
 
-def publish_value(project: Path, **values: dict[str, Any]) -> None:
+def publish_value(project: Path, profile: str = "quick", **values: dict[str, Any]) -> None:
     folder = project / "figures" / "01"
     folder.mkdir(parents=True)
-    write_results(folder, values)
+    write_results(folder, values, profile=profile)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_verify_counts_and_exit_codes(
     report = json.loads(printed)
     assert (report["within"], report["outside"], report["missing"]) == counts
     (row,) = report["rows"]
-    held = {"name": "01.drop", "published": 1.0, "yours": number, "tolerance": 1.0, "ok": code == 0}
+    held = {"name": "01.drop", "published": 1.0, "yours": number, "due": True, "tolerance": 1.0, "ok": code == 0}
     assert row == held | {"vague": True, "unit": "points", "digits": 1}
     assert report["verdicts"] == []  # no claim is decided by "drop"
     assert json.loads((project / "_build/run/quick/verify.json").read_text()) == report
@@ -155,7 +155,7 @@ def test_verify_counts_and_exit_codes(
 
 
 def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    publish_value(project, drop=value(1.0, description="accuracy lost"), gone=value(5.0))
+    publish_value(project, "standard", drop=value(1.0, description="accuracy lost"), gone=value(5.0))
     write_results(
         a_run(project, "quick"),
         {"drop": value(1.5)},
@@ -164,22 +164,28 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
         device_name="<b>Mine</b> | [x](y)",
         versions={"torch": "2.15.0"},
     )
-    assert main(["verify", "--profile", "quick"]) == 1
+    assert main(["verify", "--profile", "quick"]) == 0  # a smaller profile need not measure everything
     path = project / "_build" / "run" / "quick" / "verify.html"
     assert str(path) in capsys.readouterr().out
     page = BeautifulSoup(path.read_text(), "html.parser")
     rows = [[cell.get_text() for cell in row.select("td")] for row in page.select("tbody tr")]
     assert [row[0].removeprefix("value ") for row in rows] == ["drop accuracy lost", "gone"]
-    assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes, as would 0", "missing"]
+    assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes, as would 0", "not measured"]
     text = page.get_text()
-    assert "In all: 1 of 2 values within tolerance, 1 missing from your run." in text
+    assert "In all: 1 of 1 values within tolerance, 1 not measured at this profile." in text
     assert "For 1 of them 0 would be within the tolerance too" in text
-    assert "1 of 2 values within tolerance, 1 missing." in text
     for part in ("Published: standard on A processor", "5 seeds", "torch 2.14.1"):
         assert part in text
     for part in ("Yours: quick on <b>Mine</b> | [x](y) (CPU)", "3 seeds", "torch 2.15.0"):
         assert part in text
     assert page.select("script, link, img, b, a") == []
+
+
+def test_verify_of_nothing_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish_value(project, "standard", drop=value(1.0))
+    write_results(a_run(project, "quick"), {"other": value(1.0)}, profile="quick")
+    assert main(["verify", "--profile", "quick"]) == 1
+    assert "nothing was compared" in capsys.readouterr().err
 
 
 RULE = {"role": "essential", "value": "01.drop", "relation": ">", "threshold": 1.0, "reads": "it drops"}

@@ -165,7 +165,7 @@ def verify(
 
     Takes your run at the profile, after running the published chapters that it lacks. Writes
     _build/run/<profile>/verify.json and, to be read, verify.html beside it. The tolerance is what a re-run with
-    three seeds may differ by.
+    three seeds may differ by. What a smaller profile than the published one leaves out does not count.
 
     \b
     clip-invariance verify --profile quick
@@ -196,13 +196,15 @@ def verify(
             ("value", "published", "yours", "tolerance", "within?"),
             [(row.name, *row.printed(), row.outcome) for row in comparison.rows],
         )
-        print(f"{comparison.within} within, {comparison.outside} outside, {comparison.missing} missing")
+        print(verification.score(comparison))
         if verdicts := comparison.verdict_line():
             print(verdicts)
         print(page)
+    if not comparison.measured:
+        raise ReportError("none of the published values is measured in your run: nothing was compared")
     if comparison.outside or comparison.missing:
         raise ReportError(
-            f"{comparison.outside} of {len(comparison.rows)} values lie outside their tolerance, "
+            f"{comparison.outside} of {comparison.measured} values lie outside their tolerance, "
             f"{comparison.missing} are missing"
         )
 

@@ -39,7 +39,7 @@ from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.collages import Layer
 
 #: Test pictures of each kind; probes are fitted on as many others.
-TESTS = {"smoke": 100, "quick": 1000, "standard": 2000, "full": 4000}
+TESTS = {"smoke": 100, "quick": 2000, "standard": 2000, "full": 4000}
 
 #: Chance in percent.
 CHANCE = {name: 100 / len(values) for name, values in collages.FACTORS.items()}

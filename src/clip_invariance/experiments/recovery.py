@@ -44,7 +44,7 @@ from clip_invariance.units import Unit
 
 #: Pictures that labels can be bought for, and pictures of each test.
 POOL = {"smoke": 64, "quick": 2000, "standard": 2000, "full": 2000}
-TEST = {"smoke": 40, "quick": 1000, "standard": 1500, "full": 1500}
+TEST = {"smoke": 40, "quick": 1500, "standard": 1500, "full": 1500}
 #: Labelled pictures in all: budgets of the curves, and the two that rules speak of.
 _CURVE = [8, 32, 128, 512, 2000]
 BUDGETS = {"smoke": [8, 16], "quick": [32, 512], "standard": _CURVE, "full": _CURVE}

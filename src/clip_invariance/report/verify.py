@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.profiles import PROFILES
 from clip_invariance.report.claims import Claim, evaluate, load_claims
 from clip_invariance.report.numbers import bounded, in_full, number, with_unit
 from clip_invariance.report.results import (
@@ -34,6 +35,7 @@ class Row:
 
     Attributes:
         yours: None where the run does not have it.
+        due: whether the run should have it. A smaller profile than the published one leaves arms out.
         ok: whether it lies within the tolerance.
         vague: the published interval excludes 0 but the tolerance does not, so that agreement shows little.
         unit, digits: of the three numbers, and to how many decimals the published one is printed.
@@ -42,6 +44,7 @@ class Row:
     name: str
     published: float
     yours: float | None
+    due: bool
     tolerance: float
     ok: bool
     vague: bool
@@ -51,7 +54,7 @@ class Row:
     @property
     def outcome(self) -> str:
         if self.yours is None:
-            return "missing"
+            return "missing" if self.due else "not measured"
         if not self.ok:
             return "✗ no"
         return "✓ yes, as would 0" if self.vague else "✓ yes"
@@ -88,20 +91,25 @@ class Comparison:
 
     @property
     def missing(self) -> int:
-        return sum(row.yours is None for row in self.rows)
+        return sum(row.yours is None and row.due for row in self.rows)
+
+    @property
+    def left_out(self) -> int:
+        """How many values a smaller profile does not measure."""
+        return sum(row.yours is None and not row.due for row in self.rows)
 
     @property
     def outside(self) -> int:
-        return len(self.rows) - self.within - self.missing
+        return len(self.rows) - self.within - self.missing - self.left_out
+
+    @property
+    def measured(self) -> int:
+        """How many values there are to compare with."""
+        return len(self.rows) - self.left_out
 
     @property
     def vague(self) -> int:
         return sum(row.ok and row.vague for row in self.rows)
-
-    @property
-    def changed(self) -> tuple[Ruling, ...]:
-        """The claims that the run judges differently."""
-        return tuple(ruling for ruling in self.rulings if ruling.published != ruling.yours)
 
     def as_json(self) -> dict[str, object]:
         """What ``verify --json`` prints and ``verify.json`` holds: counts, rows, verdicts."""
@@ -109,6 +117,7 @@ class Comparison:
             "within": self.within,
             "outside": self.outside,
             "missing": self.missing,
+            "left_out": self.left_out,
             "rows": [asdict(row) for row in self.rows],
             "verdicts": [asdict(ruling) for ruling in self.rulings],
         }
@@ -117,9 +126,15 @@ class Comparison:
         """How many claims come out the same, and which do not; "" where no claim is decided."""
         if not self.rulings:
             return ""
-        same = len(self.rulings) - len(self.changed)
-        others = "".join(f"; {ruling}" for ruling in self.changed)
-        return f"{same} of {len(self.rulings)} verdicts the same{others}"
+        judged = [ruling for ruling in self.rulings if ruling.yours != "not yet measured"]
+        changed = [ruling for ruling in judged if ruling.published != ruling.yours]
+        rest = len(self.rulings) - len(judged)
+        line = f"{len(judged) - len(changed)} of {len(judged)} verdicts the same"
+        return (
+            line
+            + "".join(f"; {ruling}" for ruling in changed)
+            + (f"; {rest} not judged at this profile" if rest else "")
+        )
 
 
 def compare(
@@ -137,16 +152,21 @@ def compare(
         if chapter not in chapters:
             continue
         own = yours[chapter].values.values if chapter in yours else {}
+        due = chapter not in yours or _rank(yours[chapter]) >= _rank(results)
         for name, value in results.values.values.items():
             found = own[name].value if name in own else None
             ok = found is not None and abs(found - value.value) <= value.tolerance
             vague = not value.low <= 0 <= value.high and abs(value.value) <= value.tolerance
-            judged = (value.value, found, value.tolerance, ok, vague)
+            judged = (value.value, found, due, value.tolerance, ok, vague)
             rows.append(Row(f"{chapter}.{name}", *judged, unit=value.unit, digits=value.digits))
     concerned = [c for c in claims if any(condition.chapter in yours for condition in c.conditions)]
     pairs = zip(evaluate(concerned, published), evaluate(concerned, {**published, **yours}), strict=True)
     rulings = [Ruling(a.claim.id, a.verdict, b.verdict) for a, b in pairs if a.verdict != "not yet measured"]
     return Comparison(tuple(rows), tuple(rulings))
+
+
+def _rank(results: Results) -> int:
+    return PROFILES[results.run.profile].rank
 
 
 def published_chapters(project: Path) -> dict[str, Results]:
@@ -221,8 +241,7 @@ def rerun_page(
             continue
         theirs = published[chapter]
         compared = compare(published, yours, {chapter})
-        missing = f", {compared.missing} missing" if compared.missing else ""
-        text += [f"**{compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
+        text += [f"**{score(compared)}.**", ""]
         text += [f"- Published: {origin_line(theirs.run)}", f"- Yours: {origin_line(mine.run)}", ""]
         rows = [printed_row(row, theirs, mine) for row in compared.rows]
         text.append(table(["value", "published", "yours", "tolerance", "within?"], rows))
@@ -231,13 +250,20 @@ def rerun_page(
     return "\n".join(text)
 
 
+def score(compared: Comparison) -> str:
+    """How many values agree, as "19 of 22 values within tolerance, 1 missing, 5 not measured at this profile"."""
+    parts = [f"{compared.within} of {compared.measured} values within tolerance"]
+    parts += [f"{compared.missing} missing from your run"] if compared.missing else []
+    parts += [f"{compared.left_out} not measured at this profile"] if compared.left_out else []
+    return ", ".join(parts)
+
+
 def in_all(compared: Comparison) -> list[str]:
     """The outcome over all chapters that were run, and what to look at first; nothing where nothing can be compared."""
     if not compared.rows:
         return []
     outside = [f"`{row.name}`" for row in compared.rows if row.yours is not None and not row.ok]
-    missing = f", {compared.missing} missing from your run" if compared.missing else ""
-    text = [f"**In all: {compared.within} of {len(compared.rows)} values within tolerance{missing}.**", ""]
+    text = [f"**In all: {score(compared)}.**", ""]
     if outside:
         text += [f"Outside: {', '.join(outside)}.", ""]
     if compared.vague:
