@@ -49,7 +49,6 @@ from clip_invariance.units import Unit
 #: Seeds of the smallest run that anyone would compare with the published one.
 RERUN_SEEDS = 3
 PNG_DPI = 144
-THEMES: tuple[Theme, Theme] = ("light", "dark")
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,10 @@ class Chapter:
         Raises:
             ReportError: if the name is taken or not a file name.
         """
-        light, dark = (_draw(draw, data, theme, "svg") for theme in THEMES)
+        light, png = _draw(draw, data, "light", "svg", "png")
+        (dark,) = _draw(draw, data, "dark", "svg")
         self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
-        return Picture(title, alt, _draw(draw, data, "light", "png"))
+        return Picture(title, alt, png)
 
     def table(
         self,
@@ -324,17 +324,21 @@ class Chapter:
         }
 
 
-def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: Theme, suffix: str) -> bytes:
-    """The figure as "svg" (the same bytes for the same data) or as "png" on the page's colour."""
-    file = io.BytesIO()
+def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: Theme, *suffixes: str) -> list[bytes]:
+    """The figure as "svg" (the same bytes for the same data) or as "png" on the page's colour, or as both."""
+    saved = []
     with style(theme) as ink:
         figure = draw(data.copy())  # a copy: every drawing must see what is saved
-        if suffix == "svg":
-            figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-        else:
-            figure.savefig(file, format="png", dpi=PNG_DPI, facecolor=ink.page)
+        how: dict[str, dict[str, Any]] = {
+            "svg": {"metadata": {"Date": None, "Creator": None}},
+            "png": {"dpi": PNG_DPI, "facecolor": ink.page},
+        }
+        for suffix in suffixes:
+            file = io.BytesIO()
+            figure.savefig(file, format=suffix, **how[suffix])
+            saved.append(file.getvalue())
         plt.close(figure)
-    return file.getvalue()
+    return saved
 
 
 def _size_px(svg: bytes) -> tuple[int, int]:
