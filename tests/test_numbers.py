@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import results_fixture
+from clip_invariance.report.claims import Condition
 from clip_invariance.report.numbers import (
     SHARES,
     bounded,
@@ -13,10 +17,11 @@ from clip_invariance.report.numbers import (
     interval,
     number,
     point,
+    sharpened,
     shortest,
     with_unit,
 )
-from clip_invariance.report.results import Value
+from clip_invariance.report.results import Value, read_results
 from site_fixture import value_record
 
 
@@ -59,6 +64,26 @@ def test_no_decimals_and_no_interval_where_nothing_varies() -> None:
 @pytest.mark.parametrize(("x", "shown"), [(51.2, "51.2"), (100.0, "100"), (-0.5, "−0.5"), (-0.0001, "0")])
 def test_shortest_keeps_what_is_not_zero(x: float, shown: str) -> None:
     assert shortest(x, 3) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "threshold", "printed"),
+    [
+        (4.93, 6.97, 5.0, "6.0 points [4.9, 7.0]"),  # [5, 7] would look like a rule that holds
+        (-1.86, 1.75, 2.0, "−0.1 points [−1.9, 1.8]"),  # [−2, 2] like one that does not
+        (4.2, 6.97, 5.0, "6 points [4, 7]"),  # nothing to make clear
+        (4.9999, 6.97, 5.0, "6 points [5, 7]"),  # two more decimals would not do either
+    ],
+)
+def test_an_interval_is_not_rounded_across_its_threshold(
+    tmp_path: Path, low: float, high: float, threshold: float, printed: str
+) -> None:
+    entry = results_fixture.value((low + high) / 2, digits=0) | {"low": low, "high": high}
+    (tmp_path / "01").mkdir()
+    results = read_results(results_fixture.write_results(tmp_path / "01", {"drop": entry}))
+    rule = {"role": "essential", "value": "01.drop", "relation": ">", "threshold": threshold, "reads": ""}
+    shown = sharpened(results, [Condition.model_validate(rule)])
+    assert in_full(shown.values.values["drop"]) == printed
 
 
 def test_numbers_of_others_are_in_our_style() -> None:

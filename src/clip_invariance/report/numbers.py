@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from clip_invariance.report.results import Results, Value
+from clip_invariance.report.claims import Condition
+from clip_invariance.report.results import MAX_DIGITS, Results, Value
 
 NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"
@@ -135,6 +137,31 @@ def within_bounds(results: Results) -> Results:
     chapter = results.run.chapter
     shown = {name: bounded(f"{chapter}.{name}", value) for name, value in results.values.values.items()}
     return replace(results, values=results.values.model_copy(update={"values": shown}))
+
+
+def sharpened(results: Results, conditions: Iterable[Condition]) -> Results:
+    """The results with as many decimals as their rules need: no end of an interval is rounded onto, or across, a threshold.
+
+    An interval of [4.93, 6.97] that printed [5, 7] would seem to lie above 5.
+    """
+    shown = dict(results.values.values)
+    for condition in conditions:
+        chapter, _, name = condition.value.partition(".")
+        if chapter == results.run.chapter and name in shown:
+            shown[name] = _sharp(shown[name], condition.threshold)
+    return replace(results, values=results.values.model_copy(update={"values": shown}))
+
+
+def _sharp(value: Value, threshold: float, most: int = 2) -> Value:
+    """One value with up to ``most`` decimals more, so that the printed ends lie on the side of the threshold they lie on."""
+
+    def side(x: float) -> int:
+        return (x > threshold) - (x < threshold)
+
+    for digits in range(value.digits, min(value.digits + most, MAX_DIGITS) + 1):
+        if all(side(round(x, digits)) == side(x) for x in (value.low, value.high)):
+            return value.model_copy(update={"digits": digits})
+    return value
 
 
 def bounded(value_id: str, value: Value) -> Value:

@@ -29,6 +29,8 @@ PUBLISHED = "published"
 NOTEBOOK = "notebook.ipynb"
 #: Largest record that is read; published ones take less than a hundredth of it.
 MAX_RECORD_BYTES = 10_000_000
+#: Decimals that a value may be printed with.
+MAX_DIGITS = 6
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=80)]
 ChapterId = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
@@ -63,7 +65,7 @@ class Value(_Record):
     n: Annotated[int, Field(ge=1)]
     spread: Annotated[float, Field(ge=0)]
     unit: Annotated[str, StringConstraints(max_length=30)]
-    digits: Annotated[int, Field(ge=0, le=6)]
+    digits: Annotated[int, Field(ge=0, le=MAX_DIGITS)]
     tolerance: Annotated[float, Field(ge=0)]
     figure: Name | Literal[""]
     description: Text

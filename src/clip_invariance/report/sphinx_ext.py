@@ -54,6 +54,7 @@ from clip_invariance.report.numbers import (
     point,
     power_of_ten,
     prints,
+    sharpened,
     shortest,
     with_unit,
     within_bounds,
@@ -123,8 +124,10 @@ def load_shown(source_dir: Path, claims_file: Path = CLAIMS_FILE) -> Shown:
     """
     figures = source_dir / "figures"
     results = read_folders(complete_folders(figures))
-    rows = evaluate(load_claims(claims_file), results)
-    in_print = {chapter: within_bounds(found) for chapter, found in results.items()}
+    claims = load_claims(claims_file)
+    rows = evaluate(claims, results)
+    conditions = [condition for claim in claims for condition in claim.conditions]
+    in_print = {chapter: within_bounds(sharpened(found, conditions)) for chapter, found in results.items()}
     return Shown(figures, in_print, {row.claim.id: row for row in rows})
 
 
