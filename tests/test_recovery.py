@@ -570,12 +570,20 @@ def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Mea
         probes = set_to(probes, values[0], metric="frozen", factor="light", labels=labels, **silent)
         for method, value in zip(("lora", "full"), values[1:], strict=True):
             tuned = set_to(tuned, value, metric="tuned", method=method, task="light", labels=labels)
-    advice = recovery.advice_table(measured._replace(probes=probes, tuned=tuned)).set_index("labelled pictures")
-    assert advice.loc[8, "light: do"] == "label more"
-    assert advice.loc[16, "light: do"] == recovery.LORA
+    tuned = set_to(tuned, 0.7, metric="tuned", method="scratch", task="light", labels=16)
+    advice = recovery.advice_table(measured._replace(probes=probes, tuned=tuned), "light").set_index(
+        "labelled pictures"
+    )
+    assert advice.loc[8, "do"] == "label more"
+    assert advice.loc[16, "do"] == recovery.LORA
     where = {"metric": "frozen", "factor": "light", "labels": 16, "depth": recovery.FIRST_STAGE, **silent}
-    early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned))
-    assert early.set_index("labelled pictures").loc[16, "light: do"] == recovery.EARLY
+    early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned), "light")
+    assert early.set_index("labelled pictures").loc[16, "do"] == "first stage"
+    apart = set_to(tuned, 0.9, metric="tuned", method="scratch", task="light", labels=16)
+    beside = recovery.advice_table(measured._replace(probes=probes, tuned=apart), "light").set_index(
+        "labelled pictures"
+    )
+    assert beside.loc[16, "do"] == recovery.APART  # as good as tuning, and the encoder stays as it is
 
 
 @pytest.mark.parametrize("profile", ["smoke", "standard"])

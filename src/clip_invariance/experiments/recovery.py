@@ -81,7 +81,7 @@ OWN = (BESIDE_, FIFTH_, EVERYTHING_)
 
 # Names of the figures, for the values that they show.
 CURVES, DEPTHS, LINES, MOVED = "labels_needed", "depths", "price", "invariances"
-MAPPED, KEPT, PARETO, ADVICE = "word_map", "kept_from_the_start", "one_or_many", "what_to_do"
+MAPPED, KEPT, PARETO, COSTS = "word_map", "kept_from_the_start", "one_or_many", "cost_of_tuning"
 
 
 class Tuning(NamedTuple):
@@ -353,6 +353,8 @@ EARLY, FIRST_STAGE = "probe on the first stage", "stage 1"
 EARLY_UNTRAINED = "the same stage untrained"
 PROJECTION, LORA, FULL = "projection only", "low-rank adaptation", "full fine-tuning"
 SCRATCH, MENTIONED = "the same network untrained", "captions had named it: probe"
+#: What SCRATCH is to somebody who looks for a way to do it.
+APART = "separate network"
 TUNED_AS: dict[str, Method] = {PROJECTION: "projection", LORA: "lora", FULL: "full"}
 
 
@@ -572,36 +574,45 @@ def pareto_table(found: Measured) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-def advice_table(found: Measured) -> pd.DataFrame:
-    """If you have so many labelled pictures: what each way reaches, what it costs, and which to take.
+def advice_table(found: Measured, task: str) -> pd.DataFrame:
+    """Which method for so many labelled pictures: what each reaches in percent, and which to take.
 
     The advice is the cheapest way within TIE of the best mean: a probe on what the encoder puts out, a probe on its first
-    stage, then low-rank adaptation, then full fine-tuning. Costs are points that the car's colour and body lose when
-    asked for in words; probes cost none.
+    stage, the same network trained from scratch beside the encoder, then low-rank adaptation, then full fine-tuning. The
+    first three leave the encoder as it is. The first stage of the untrained network is a control and no advice.
 
     Returns:
-        labels, then for each task of LOST: probe (the better of two depths), early probe, what tuning reaches and do
-        (text); the costs of tuning for the light.
+        labels, do (text), probe (the better of two depths), first stage, separate network, what tuning reaches, and the
+        control.
     """
+    rows = []
+    for labels in budgets_of(found):
+        reached = {
+            "probe": best_frozen(found, task, labels, ("embedding", "backbone")),
+            "first stage": frozen(found, task, labels, depth=FIRST_STAGE),
+            APART: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
+        }
+        reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
+        means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
+        good = [name for name, value in means.items() if value >= max(means.values()) - TIE]
+        useless = max(means.values()) < CHANCE[task] + 10
+        row = {"labelled pictures": labels, "do": "label more" if useless else good[0]} | means
+        control = frozen(found, task, labels, UNTRAINED_, FIRST_STAGE)
+        rows.append(row | ({"first stage, untrained": float(control.mean())} if len(control) else {}))
+    return pd.DataFrame(rows)
+
+
+def tuning_cost_table(found: Measured) -> pd.DataFrame:
+    """Points that words lose on the car's colour and body when the encoder is tuned for the light, by labelled pictures."""
     before = captioned(found.reads, origin=SILENT_)
     rows = []
     for labels in budgets_of(found):
         row: dict[str, object] = {"labelled pictures": labels}
-        for task in LOST:
-            reached = {
-                "probe": best_frozen(found, task, labels, ("embedding", "backbone")),
-                EARLY: frozen(found, task, labels, depth=FIRST_STAGE),
-            }
-            reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
-            means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
-            row |= {f"{SHORT[task]}: {name}": round(value, 1) for name, value in means.items()}
-            good = [name for name, value in means.items() if value >= max(means.values()) - TIE]
-            useless = max(means.values()) < CHANCE[task] + 10
-            row[f"{SHORT[task]}: do"] = "label more" if useless else good[0]
         for name in (LORA, FULL):
             after = captioned(found.tuned, **Tuning(SILENT_, TUNED_AS[name], "light", labels)._asdict())
             if len(after):
-                row[f"cost of {name}"] = round(paired_difference(before, after).value, 1)
+                lost = paired_difference(before, after)
+                row |= {name: lost.value, f"{name}, low": lost.low, f"{name}, high": lost.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -744,11 +755,11 @@ def _rate_values(found: Measured) -> list[NamedValue | None]:
             rate = percent(found.tuned, "light", metric="rate", **wanted._asdict()) / 100
             bold = 100.0 * np.isclose(rate, max(RATES[wanted.method]))
             with_labels = f"{way} for the small light with {n:,} labelled pictures"
-            rows.append(_mean(f"{method}_bold_{n}", pd.Series(bold, rate.index), ADVICE,
+            rows.append(_mean(f"{method}_bold_{n}", pd.Series(bold, rate.index), COSTS,
                               f"seeds in which validation chose the larger learning rate, {with_labels}"))  # fmt: skip
             for name, metric, which in (("gentle", GENTLE, "smaller"), ("bold", BOLD, "larger")):
                 after = percent(found.tuned, CAPTIONED, metric=metric, **wanted._asdict())
-                rows.append(_gap(f"cost_{method}_{name}_{n}", before, after, ADVICE,
+                rows.append(_gap(f"cost_{method}_{name}_{n}", before, after, COSTS,
                                  f"{_WORDS}: before minus after {with_labels}, {which} rate"))  # fmt: skip
     return rows
 
