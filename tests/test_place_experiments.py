@@ -103,6 +103,7 @@ def tables(drop: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         for seed in range(3)
         for net in ("zero_flatten", "mlp")
     ]
+    controls += [{"seed": seed, "metric": "place_probe", "group": "pixels", "value": 0.5} for seed in range(3)]
     informative = [
         {**unit.params, "group": group, "value": 0.5 + 0.01 * unit.params["seed"]}
         for unit in place_informative.units(PROFILES["quick"], 3, "cpu")

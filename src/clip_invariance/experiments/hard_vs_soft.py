@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -145,7 +145,32 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
                    f"{kept}, {NETS['zero_pool']}, trained with objects everywhere"),
         NamedValue("consistency_gain_blur", paired_difference(100 * blur, 100 * zero), "points", CONSISTENCY,
                    f"{kept}: ordinary CNN with a blur before each subsampling minus without"),
+        *_by_network(places, controls),
     ]  # fmt: skip
+
+
+def _by_network(places: pd.DataFrame, controls: pd.DataFrame) -> Iterator[NamedValue]:
+    """What the averages of C04 and C06 are made of; no rule uses it. Arms that a profile leaves out are left out."""
+    kinds = {"object": "labels that ignore place", "object_half": "labels that tell its half"}
+    probe, room = (
+        "accuracy of a probe for the object's place (16 cells)",
+        "share of the features' variance due to place",
+    )
+    for labels, what in kinds.items():
+        for net, name in NETS.items():
+            for metric, means in (("place_probe", probe), ("place_share", room)):
+                found = per_seed(places, metric, architecture=net, support="everywhere", labels=labels)
+                if len(found):
+                    yield NamedValue(f"{metric}_{net}_{labels}", mean_over_seeds(100 * found), "%", LABELS,
+                                     f"{means}, {name} trained on {what}")  # fmt: skip
+    pixels = controls[(controls["metric"] == "place_probe") & (controls["group"] == "pixels")]
+    yield NamedValue("place_probe_pixels", mean_over_seeds(100 * pixels.groupby("seed")["value"].mean()), "%", LABELS,
+                     f"{probe}, raw pixels")  # fmt: skip
+    for support, where in (("one", "at one place"), ("everywhere", "everywhere")):
+        found = per_seed(places, "accuracy", "unseen", architecture="vit", support=support, labels="object")
+        if len(found):
+            yield NamedValue(f"c03_vit_{support}", mean_over_seeds(100 * found), "%", COUNT,
+                             f"accuracy at new places, {NETS['vit']} trained {where}")  # fmt: skip
 
 
 def _untrained_probe(controls: pd.DataFrame) -> pd.Series:
