@@ -388,7 +388,7 @@ def depth_table(found: Measured) -> pd.DataFrame:
 
     Returns:
         task, depth, encoder, labels, value ... in percent; the last depths are "low-rank adaptation" and "full
-        fine-tuning" of the silent encoder.
+        fine-tuning" of the silent encoder, the latter also of the untrained network: training from scratch.
     """
     few, many = few_and_many(found)
     parts = []
@@ -397,6 +397,7 @@ def depth_table(found: Measured) -> pd.DataFrame:
             rows = {(d, o): frozen(found, task, labels, o, d) for d in depths_of(found) for o in (SILENT_, UNTRAINED_)}
             for name in (LORA, FULL):
                 rows[name, SILENT_] = tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels))
+            rows[FULL, UNTRAINED_] = tuned(found, Tuning(UNTRAINED_, "scratch", task, labels))
             parts += [
                 {"task": task, "depth": depth, "encoder": encoder, "labels": labels, **_interval(samples)}
                 for (depth, encoder), samples in rows.items()

@@ -136,6 +136,9 @@ def describe_pair(table: pd.DataFrame) -> str:
 # ---------------------------------------------------------------- mention rate
 
 
+DASHES = {"chance": ":", "pixels": "-."}
+
+
 def _by_rate(axes: Mapping[str, Axes], table: pd.DataFrame, panel: str, series: str) -> None:
     """One panel of lines against the mention rate, with levels to compare them with."""
     rates = sorted(table["mention"].dropna().unique())
@@ -148,10 +151,12 @@ def _by_rate(axes: Mapping[str, Axes], table: pd.DataFrame, panel: str, series: 
                 band(ax, line["mention"].map(place).to_list(), line, colour, "--" if "backbone" in which else "-")
             else:
                 steady = line.iloc[0]
-                ax.axhline(steady["value"], color=colour, linestyle=":" if which == "chance" else "--", linewidth=1.1)
+                ax.axhline(steady["value"], color=colour, linestyle=DASHES.get(which, "--"), linewidth=1.1)
                 if pd.notna(steady["low"]):
                     ax.axhspan(steady["low"], steady["high"], color=colour, alpha=0.12, linewidth=0)
-            ends[which] = (float(line["value"].iloc[-1]), colour)
+            end = float(line["value"].iloc[-1])
+            # A label that had to move away from its grey line says where the line is.
+            ends[f"{which} {end:.0f}" if which in ("untrained", "pixels") else which] = (end, colour)
         ax.set_title(name, fontweight="normal")
         end_labels(ax, len(rates) - 0.8, ends, gap=0.105)
 

@@ -21,7 +21,6 @@ from clip_invariance.experiments.recovery import (
     LORA,
     MENTIONED,
     PROBE,
-    PROJECTION,
     SCRATCH,
     SHORT,
     SILENT_,
@@ -33,10 +32,10 @@ from clip_invariance.plots.dashcam import FACTOR_NAMES
 from clip_invariance.plots.marks import bounded, dots, errors, floor, headline, key, level, row_levels, row_names
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
 
-SERIES = {
+#: Training the projection alone is in the table only: it is another way to a probe before the projection.
+DRAWN = {
     FULL: PALETTE["red"],
     LORA: PALETTE["orange"],
-    PROJECTION: "#8577d6",  # an eighth colour: violet
     BACKBONE: PALETTE["sky"],
     EARLY: PALETTE["pink"],
     EARLY_UNTRAINED: PALETTE["pink"],
@@ -60,7 +59,7 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.9), sharex=True, sharey=True, layout="constrained")
     for ax, task in zip(axes, tasks, strict=True):
         rows = table[table["task"] == task]
-        for number, (name, colour) in enumerate(SERIES.items()):
+        for number, (name, colour) in enumerate(DRAWN.items()):
             line = rows[rows["series"] == name].sort_values("labels")
             x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
             style = "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
@@ -75,8 +74,8 @@ def labels_needed(table: pd.DataFrame) -> Figure:
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
     axes[-1].set_xlabel("labelled pictures, those for validation included")
-    headline(figure, "What comes back, by how many pictures are labelled")
-    key(figure, {name: (colour, "o", name not in OPEN) for name, colour in SERIES.items()})
+    headline(figure, "What labels bring back, and what they bring to an untrained network")
+    key(figure, {name: (colour, "o", name not in OPEN) for name, colour in DRAWN.items()})
     return figure
 
 
@@ -112,7 +111,7 @@ def depths(table: pd.DataFrame) -> Figure:
         row_names(ax, order)
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xlabel("right, % (open marks: the network untrained)")
-    headline(figure, "Where in the network it was lost: probes by depth, then tuning")
+    headline(figure, "Probes by depth, then tuning, and the same from an untrained network")
     key(figure, {f"{n} labelled pictures": colour for n, colour in colours.items()})
     return figure
 
