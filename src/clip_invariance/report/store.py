@@ -19,9 +19,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,6 +149,10 @@ class Entry:
     seconds: float
     peak_memory_mb: float
 
+    def without_rows(self) -> Entry:
+        """What it cost. Tables of trainings hold weights, more than a process should keep that only counts them."""
+        return replace(self, table=self.table.iloc[:0].copy())
+
 
 class Store:
     """A folder of finished units. Several processes may use it at once."""
@@ -203,6 +207,10 @@ class Store:
 # ---------------------------------------------------------------- running
 
 
+#: Largest block that a process keeps; glibc takes no larger number.
+KEPT_BYTES = 32 * 2**20
+
+
 class Progress:
     """What :func:`run_units` tells its caller; the base class keeps quiet."""
 
@@ -240,7 +248,8 @@ def run_units(
     ``scheduler``, on its workers instead (see :mod:`cluster`). Equal units run once.
 
     Returns:
-        all entries in the order of ``units``; the entries of the units that these need; how many were reused.
+        all entries in the order of ``units``; the entries of the units that these need, without rows; how many were
+        reused.
 
     Raises:
         UsageError: if a unit cannot be run anywhere else (see :func:`sources`, :func:`unit_key`), or the cluster
@@ -251,8 +260,8 @@ def run_units(
     wanted = [_job(unit, closures, environment) for unit in units]
     for closure in closures.values():
         _check_unchanged(closure)
-    entries, reused = _run_jobs(wanted, store, jobs, progress, scheduler)
     keys = [job.key for job in wanted]
+    entries, reused = _run_jobs(wanted, set(keys), store, jobs, progress, scheduler)
     return [entries[key] for key in keys], [entries[key] for key in entries.keys() - set(keys)], reused
 
 
@@ -268,11 +277,18 @@ def _job(unit: Unit, closures: dict[str, list[Source]], environment: Mapping[str
 
 
 def _run_jobs(
-    wanted: Sequence[_Job], store: Store, jobs: int, progress: Progress, scheduler: str
+    wanted: Sequence[_Job], shown: Set[str], store: Store, jobs: int, progress: Progress, scheduler: str
 ) -> tuple[dict[str, Entry], int]:
-    """Entries by key, those of needed units included, and how many of them were stored before."""
+    """Entries by key, those of needed units included, and how many of them were stored before.
+
+    Only the keys in ``shown`` get their rows.
+    """
+
+    def kept(entry: Entry) -> Entry:
+        return entry if entry.key in shown else entry.without_rows()
+
     distinct = {job.key: job for job in wanted}
-    entries = {key: entry for key in distinct if (entry := store.load(key, progress.note)) is not None}
+    entries = {key: kept(entry) for key in distinct if (entry := store.load(key, progress.note)) is not None}
     needed = {
         need.key: need
         for job in distinct.values()
@@ -283,7 +299,7 @@ def _run_jobs(
     reused = len(entries.keys() - needed.keys())
     progress.add(len(distinct.keys() - needed.keys()), reused)
     if needed:
-        first, also_reused = _run_jobs(list(needed.values()), store, jobs, progress, scheduler)
+        first, also_reused = _run_jobs(list(needed.values()), shown, store, jobs, progress, scheduler)
         entries, reused = {**first, **entries}, reused + also_reused
     missing = [job for job in distinct.values() if job.key not in entries]
     for key in _computed(missing, store, jobs, scheduler) if missing else ():
@@ -292,7 +308,7 @@ def _run_jobs(
             raise ReportError(
                 f"{describe(distinct[key].unit)}: its stored result could not be read back: check the disk"
             )
-        entries[key] = entry
+        entries[key] = kept(entry)
         progress.done(distinct[key].unit, entry.seconds)
     return entries, reused
 
@@ -426,12 +442,13 @@ def keep_freed_memory() -> None:
     """Let glibc keep what PyTorch frees: a training step asks for the same large blocks again.
 
     By default each goes back to the system and returns page by page, filled with zeros: a fifth of a step on a CPU.
-    The largest need of a process does not change. Elsewhere than on glibc this does nothing.
+    Blocks above ``KEPT_BYTES`` still go back: what is needed once should not stay. Elsewhere than on glibc this does
+    nothing.
     """
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_max, 0)
+        mallopt(mmap_threshold, KEPT_BYTES)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 64 * 2**20)
 
