@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from clip_invariance.report.results import load_results
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 IS_CHECKOUT = (ROOT / ".git").exists()
@@ -116,6 +118,17 @@ def test_citation_names_report_and_essay() -> None:
 
 
 @pytest.mark.skipif(not IS_CHECKOUT, reason="needs a git checkout")
+def test_every_published_number_can_be_read_alone() -> None:
+    """Its description is all that a reader sees who hovers over it, or verifies a run."""
+    described = {
+        f"{chapter}.{name}": value.description
+        for chapter, results in load_results(ROOT, "published").items()
+        for name, value in results.values.values.items()
+    }
+    assert len(described) > 500
+    assert [name for name, text in described.items() if len(text) < 15 or text.startswith("the same")] == []
+
+
 def test_products_are_ignored_and_sources_are_not() -> None:
     products = [
         "_build/site/index.html",
