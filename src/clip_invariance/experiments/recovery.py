@@ -604,7 +604,11 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
 
 
 def tuning_cost_table(found: Measured) -> pd.DataFrame:
-    """Points that words lose on the car's colour and body when the encoder is tuned for the light, by labelled pictures."""
+    """Points that words lose on the car's colour and body when the encoder is tuned for the light, by labelled pictures.
+
+    Returns:
+        labelled pictures; for each way to tune, a text with mean and interval, and the three numbers.
+    """
     before = captioned(found.reads, origin=SILENT_)
     rows = []
     for labels in budgets_of(found):
@@ -613,7 +617,8 @@ def tuning_cost_table(found: Measured) -> pd.DataFrame:
             after = captioned(found.tuned, **Tuning(SILENT_, TUNED_AS[name], "light", labels)._asdict())
             if len(after):
                 lost = paired_difference(before, after)
-                row |= {name: lost.value, f"{name}, low": lost.low, f"{name}, high": lost.high}
+                row[name] = f"{lost.value:.0f} [{lost.low:.0f}, {lost.high:.0f}]".replace("-", "\u2212")
+                row |= {f"{name} {end}": getattr(lost, end) for end in ("value", "low", "high")}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -279,7 +279,9 @@ def _execute(
                 cwd=project,
                 progress_bar=False,
                 start_timeout=300,  # a busy machine with a cold disk
-                extra_arguments=["--log-level=ERROR"],  # the kernel's notes on its transport are not for readers
+                extra_arguments=[
+                    "--log-level=CRITICAL"
+                ],  # the kernel's notes on transport and shutdown are not for readers
             )
         except BaseException as error:
             errors.append(error)
