@@ -432,7 +432,8 @@ class ResultTable(ResultDirective):
         with (Path(self.env.srcdir) / folder.lstrip("/") / f"{sidecar.name}.csv").open(newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
         filled = [name for name, *cells in zip(header, *rows, strict=True) if any(cells)]
-        wanted = [name.strip() for name in self.options.get("columns", ",".join(filled)).split(",")]
+        asked = self.options.get("columns")
+        wanted = [name.strip() for name in asked.split(",")] if asked else filled
         if unknown := [name for name in wanted if name not in header]:
             logger.warning("%s has no column %s", sidecar.name, ", ".join(unknown), location=self.get_location())
             return []
