@@ -158,7 +158,7 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
     publish_value(project, "standard", drop=value(1.0, description="accuracy lost"), gone=value(5.0))
     write_results(
         a_run(project, "quick"),
-        {"drop": value(1.5)},
+        {"drop": value(1.5, description="accuracy lost"), "gone": value(5.0, description="what it is not")},
         profile="quick",
         seeds=3,
         device_name="<b>Mine</b> | [x](y)",

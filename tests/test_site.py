@@ -315,6 +315,8 @@ def test_digest_covers_pages_results_and_rules(tmp_path: Path) -> None:
 def test_a_run_is_shown_beside_what_is_published(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p")
     write_results(project / "_build" / "run" / "quick" / "figures" / "01", claims_file, "quick", shift=0.5)
+    page = project / "book" / f"{STEM}.md"  # what others measured, and this run, too, by chance: no reason to fail
+    page.write_text(page.read_text(encoding="utf-8") + "\n\nOthers report 1.7 points.\n", encoding="utf-8")
     site = build_site(project, "quick", claims_file)
     chapter = soup(site / "book" / f"{STEM}.html")
     assert chapter.select_one(".source-banner").get_text().startswith("Your run · profile quick · CPU · chapter 1.")
@@ -323,8 +325,8 @@ def test_a_run_is_shown_beside_what_is_published(tmp_path: Path) -> None:
     for label in comparison.select(".cell-label"):
         label.extract()
     rows = [[td.get_text().strip() for td in tr.select("td")] for tr in comparison.select("tr")]
-    by_name = {row[0]: row for row in rows if row}
-    assert by_name["c02_drop_torus"][-1] == "✓ yes"  # 0.5 within the tolerance of 2.2
+    by_name = {row[0].split()[0]: row for row in rows if row}
+    assert by_name["c02_drop_torus"][-1] == "✓ yes, as would 0"  # 0.5 within the tolerance of 2.2, and so is 1.2
     assert by_name["c01_shift_error"][-1] == "✗ no"
     assert by_name["c02_drop_torus"][1:3] == ["1.2\u00a0points [0.8, 1.7]", "1.7\u00a0points [1.3, 2.2]"]
 

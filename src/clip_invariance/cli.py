@@ -205,7 +205,7 @@ def verify(
     if comparison.outside or comparison.missing:
         raise ReportError(
             f"{comparison.outside} of {comparison.measured} values lie outside their tolerance, "
-            f"{comparison.missing} are missing"
+            f"{comparison.missing} are missing (chance puts one in a thousand outside): {comparison.first_failed()}"
         )
 
 

@@ -96,7 +96,11 @@ def build_site(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIM
     if (site / "index.html").is_file() and read_stamp(site) == stamp:
         return site
     stage(inputs, staging, paper)
-    built = run_jupyter_book(staging)
+    try:
+        built = run_jupyter_book(staging)
+    except ReportError as error:
+        before = f"; {site} still holds the pages built before" if (site / "index.html").is_file() else ""
+        raise ReportError(f"{error}{before}") from error
     if paper:
         shutil.copyfile(paper, built / PDF)
     write_json(built / STAMP, stamp)

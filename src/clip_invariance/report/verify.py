@@ -111,6 +111,11 @@ class Comparison:
     def vague(self) -> int:
         return sum(row.ok and row.vague for row in self.rows)
 
+    def first_failed(self, most: int = 5) -> str:
+        """Names of the values that are outside or missing, a few of them."""
+        names = [row.name for row in self.rows if (row.due and not row.ok) or (row.yours is not None and not row.ok)]
+        return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
     def as_json(self) -> dict[str, object]:
         """What ``verify --json`` prints and ``verify.json`` holds: counts, rows, verdicts."""
         return {
@@ -154,7 +159,9 @@ def compare(
         own = yours[chapter].values.values if chapter in yours else {}
         due = chapter not in yours or _rank(yours[chapter]) >= _rank(results)
         for name, value in results.values.values.items():
-            found = own[name].value if name in own else None
+            # A smaller profile may know a number by the name of another, as the largest budget that it runs.
+            known = name in own and (due or own[name].description == value.description)
+            found = own[name].value if known else None
             ok = found is not None and abs(found - value.value) <= value.tolerance
             vague = not value.low <= 0 <= value.high and abs(value.value) <= value.tolerance
             judged = (value.value, found, due, value.tolerance, ok, vague)

@@ -13,10 +13,10 @@ NO_BREAK_HYPHEN = "\u2011"
 
 def run_line(run: RunRecord) -> str:
     """Profile, device, date, duration and commit of a run in one line."""
-    return (
-        f"{run.profile} on {plain(machine(run))}, {run.started[:10]}, in {duration(run.wall_seconds)}; "
-        f"commit {plain(short_commit(run))}"
-    )
+    took = f"in {duration(run.wall_seconds)}"
+    if run.reused >= run.units:
+        took = f"{duration(run.compute_seconds)} of computing, all of it done before"
+    return f"{run.profile} on {plain(machine(run))}, {run.started[:10]}, {took}; commit {plain(short_commit(run))}"
 
 
 def duration(seconds: float) -> str:
