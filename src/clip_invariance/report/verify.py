@@ -308,14 +308,13 @@ body { font: 1rem/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #8884; text-align: left; }
 .cell-label { display: none; }
-td:first-child { max-width: 24rem; }
-td:not(:first-child) { white-space: nowrap; }
+td:first-child { min-width: 22rem; }
 code { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   table, tbody, tr, td { display: block; }
   thead, td:empty { display: none; }
   tr { padding: 0.5rem 0; border-bottom: 1px solid #8884; }
-  td, td:not(:first-child) { padding: 0.1rem 0; border: 0; white-space: normal; max-width: none; }
+  td, td:first-child { padding: 0.1rem 0; border: 0; min-width: 0; }
   .cell-label { display: inline-block; width: 6rem; opacity: 0.75; }
 }
 """
