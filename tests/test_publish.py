@@ -192,14 +192,16 @@ RULE = {"role": "essential", "value": "01.drop", "relation": ">", "threshold": 1
 
 
 @pytest.mark.parametrize(
-    ("number", "verdict", "line"),
+    ("number", "verdict", "line", "changes"),
     [
-        (2.2, "supported", "1 of 1 verdicts the same"),
-        (1.2, "inconclusive", "0 of 1 verdicts the same; C01 was supported and is inconclusive in yours"),
-        (0.1, "contradicted", "0 of 1 verdicts the same; C01 was supported and is contradicted in yours"),
+        (2.2, "supported", "1 of 1 verdicts the same", []),
+        (1.2, "inconclusive", "0 of 1 verdicts the same", ["C01: supported as published, inconclusive by yours"]),
+        (0.1, "contradicted", "0 of 1 verdicts the same", ["C01: supported as published, contradicted by yours"]),
     ],
 )
-def test_verify_judges_the_claims_again(project: Path, number: float, verdict: str, line: str) -> None:
+def test_verify_judges_the_claims_again(
+    project: Path, number: float, verdict: str, line: str, changes: list[str]
+) -> None:
     claim = Claim.model_validate({"id": "C01", "chapter": "01", "claim": "", "where": "", "condition": [RULE]})
     publish_value(project, drop=value(2.0))
     yours = read_results(write_results(a_run(project, "quick"), {"drop": value(number)}, profile="quick"))
@@ -207,6 +209,7 @@ def test_verify_judges_the_claims_again(project: Path, number: float, verdict: s
     compared = compare(published, {"01": yours}, published, [claim])
     assert compared.rulings == (Ruling("C01", "supported", verdict),)
     assert compared.verdict_line() == line
+    assert [str(ruling) for ruling in compared.changed] == changes
 
 
 @pytest.mark.parametrize(

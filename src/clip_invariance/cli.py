@@ -198,7 +198,7 @@ def verify(
         )
         print(verification.score(comparison))
         if verdicts := comparison.verdict_line():
-            print(verdicts)
+            print(verdicts, *(f"  {ruling}" for ruling in comparison.changed), sep="\n")
         print(page)
     if not comparison.measured:
         raise ReportError("none of the published values is measured in your run: nothing was compared")

@@ -75,7 +75,7 @@ class Ruling:
     yours: str
 
     def __str__(self) -> str:
-        return f"{self.claim} was {self.published} and is {self.yours} in yours"
+        return f"{self.claim}: {self.published} as published, {self.yours} by yours"
 
 
 @dataclass(frozen=True)
@@ -127,19 +127,23 @@ class Comparison:
             "verdicts": [asdict(ruling) for ruling in self.rulings],
         }
 
+    @property
+    def judged(self) -> list[Ruling]:
+        """The claims that the run can judge; a smaller profile may leave arms out that a rule needs."""
+        return [ruling for ruling in self.rulings if ruling.yours != "not yet measured"]
+
+    @property
+    def changed(self) -> list[Ruling]:
+        """Those that it judges differently."""
+        return [ruling for ruling in self.judged if ruling.published != ruling.yours]
+
     def verdict_line(self) -> str:
-        """How many claims come out the same, and which do not; "" where no claim is decided."""
+        """How many claims come out the same; "" where no claim is decided."""
         if not self.rulings:
             return ""
-        judged = [ruling for ruling in self.rulings if ruling.yours != "not yet measured"]
-        changed = [ruling for ruling in judged if ruling.published != ruling.yours]
-        rest = len(self.rulings) - len(judged)
-        line = f"{len(judged) - len(changed)} of {len(judged)} verdicts the same"
-        return (
-            line
-            + "".join(f"; {ruling}" for ruling in changed)
-            + (f"; {rest} not judged at this profile" if rest else "")
-        )
+        rest = len(self.rulings) - len(self.judged)
+        line = f"{len(self.judged) - len(self.changed)} of {len(self.judged)} verdicts the same"
+        return line + (f", {rest} not judged at this profile" if rest else "")
 
 
 def compare(
@@ -281,8 +285,10 @@ def in_all(compared: Comparison) -> list[str]:
         ]
     if compared.rulings:
         text += [
-            f"**{compared.verdict_line()}.** Verdicts do not count here: with fewer seeds intervals are wider, and what"
-            " was decided may be open.",
+            f"**{compared.verdict_line()}.** Verdicts do not count here: a verdict turns when an interval moves across its"
+            " threshold, and with fewer seeds intervals are wider.",
+            "",
+            *(f"- {ruling}" for ruling in compared.changed),
             "",
         ]
     return text
