@@ -181,6 +181,19 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
     assert page.select("script, link, img, b, a") == []
 
 
+def test_verify_names_what_is_missing_from_a_run_of_the_same_size(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_value(project, drop=value(1.0), gone=value(5.0))
+    a_run(project, "quick")
+    assert main(["verify", "--profile", "quick"]) == 1
+    printed, error = capsys.readouterr()
+    assert "1 of 2 values within tolerance, 1 missing from your run" in printed
+    assert error.rstrip().endswith("1 are missing (chance puts one in a thousand outside): 01.gone")
+    page = BeautifulSoup((project / "_build/run/quick/verify.html").read_text(), "html.parser").get_text()
+    assert "In all: 1 of 2 values within tolerance, 1 missing from your run." in page
+
+
 def test_verify_of_nothing_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish_value(project, "standard", drop=value(1.0))
     write_results(a_run(project, "quick"), {"other": value(1.0)}, profile="quick")

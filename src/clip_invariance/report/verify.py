@@ -113,7 +113,7 @@ class Comparison:
 
     def first_failed(self, most: int = 5) -> str:
         """Names of the values that are outside or missing, a few of them."""
-        names = [row.name for row in self.rows if (row.due and not row.ok) or (row.yours is not None and not row.ok)]
+        names = [row.name for row in self.rows if not row.ok and (row.due or row.yours is not None)]
         return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
     def as_json(self) -> dict[str, object]:
