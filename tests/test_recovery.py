@@ -345,7 +345,11 @@ def test_encoders_of_chapter_4_are_needed_not_trained_again() -> None:
     for profile, seeds in (("quick", 3), ("standard", 5)):
         units = [unit for make in LISTS for unit in make(PROFILES[profile], seeds, "cpu")]
         known = [train_unit(arm, profile, seed, "cpu") for arm in ARMS[profile] for seed in range(seeds)]
-        own = (recovery_training.train_with_views, recovery_training.train_rewritten)
+        own = (
+            recovery_training.train_with_views,
+            recovery_training.train_rewritten,
+            recovery_training.train_on_labels,
+        )
         for unit in units:
             assert unit.needs["encoder"] in known or unit.needs["encoder"].function in own
     with pytest.raises(UsageError, match="nobody's"):
@@ -469,7 +473,7 @@ def test_every_rule_and_the_prose_name_values_that_every_profile_measures(profil
         quoted = set(re.findall(r"{value}`(05\.[a-z0-9_]+)", PAGE.read_text(encoding="utf-8")))
         assert len(quoted) > 40
         longer = (
-            r"05\.(kept_(everything|beside|longer|fifth)|c33_control|c33_.*_2000|.*_(8|128|2000)$)"  # the site says so
+            r"05\.(kept_(everything|beside|longer|fifth)|c33_control|c34_generalist|c33_.*_2000|.*_(8|128|2000)$)"  # the site says so
         )
         assert [name for name in quoted - known if profile != "quick" or not re.match(longer, name)] == []
 
@@ -560,6 +564,19 @@ def test_a_shortfall_is_the_gap_to_the_best_on_the_worst_task() -> None:
     }  # fmt: skip
     alone = recovery.shortfalls({"best everywhere": by_task["knows both"]})
     assert alone["best everywhere"][2].value == 0
+    added = recovery.shortfalls({**by_task, recovery.GENERALIST_: {"car": three(99), "light": three(80)}})
+    assert {name: added[name] for name in by_task} == found  # it moves nobody's: the rule was there before it
+    assert added[recovery.GENERALIST_][:2] == ("light", "knows lights")
+    assert round(added[recovery.GENERALIST_][2].value) == 10
+
+
+def test_labels_of_several_tasks_train_the_tower(images: torch.Tensor) -> None:
+    def trained(tasks: list[str]) -> bytes:
+        found = recovery_training.train_on_labels(tasks, "small", steps=2, images=128, seed=0, device="cpu")
+        assert found["step"].tolist() == [2]
+        return bytes(found["weights"].iloc[0])
+
+    assert trained(["light"]) != trained(["light", "time"])
 
 
 def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Measured) -> None:

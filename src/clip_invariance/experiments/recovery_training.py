@@ -1,6 +1,8 @@
-"""Chapter 5: encoders trained from the start with losses, or captions, that keep more."""
+"""Chapter 5: encoders trained from the start with losses, captions or labels that keep more."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -17,7 +19,7 @@ from clip_invariance.experiments.dashcam_training import (
     training_pictures,
 )
 from clip_invariance.models import clip
-from clip_invariance.training import contrastive
+from clip_invariance.training import contrastive, labels
 from clip_invariance.training.views import loss_of_views
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS, Scenes
@@ -66,3 +68,22 @@ def train_with_views(light_size: str, steps: int, images: int, seed: int, device
     views = loss_of_views(model, seed)
     contrastive.fit(model, pictures, captions, beside=views, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, captions.texts)}])
+
+
+def train_on_labels(
+    tasks: Sequence[str], light_size: str, steps: int, images: int, seed: int, device: str
+) -> pd.DataFrame:
+    """Train as chapter 4's ceiling, but on labels of several tasks at once.
+
+    Args:
+        tasks: factors of the scenes, each with a linear layer of its own.
+        light_size, steps, images, seed, device: as in :func:`dashcam_training.train`.
+
+    Returns:
+        see :func:`experiments.encoders.train`.
+    """
+    shown, pictures = training_pictures(images, seed, light_size, device)
+    model = clip.settle(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
+    wanted = {task: shown.labels[task] for task in tasks}
+    labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+    return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])

@@ -153,6 +153,9 @@ def price(table: pd.DataFrame) -> Figure:
             ax.plot(rows["captioned"].iloc[-1], rows["light"].iloc[-1], "D", color=colour, markersize=6)
         start = table[(table["shown"] == shown) & (table["series"] == LORA) & (table["share"] == 0)].iloc[0]
         ax.plot(start["captioned"], start["light"], "o", color=PALETTE["blue"], markersize=7)
+        first = table[(table["shown"] == shown) & (table["series"] == EARLY)].iloc[0]
+        ax.errorbar(first["captioned"], first["light"], fmt="s", color=PALETTE["pink"], markersize=6, linewidth=1,
+                    yerr=[[first["light"] - first["light_low"]], [first["light_high"] - first["light"]]])  # fmt: skip
         floor(ax, CHANCE["light"])
         ax.set_title("as usual" if shown == USUAL else shown, fontweight="normal")
     for ax in axes[:, 0]:
@@ -160,7 +163,7 @@ def price(table: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("car right, in words, %")
     headline(figure, "What the light costs: from the original weights to the tuned ones")
-    key(figure, {"untuned, probe": PALETTE["blue"], **colours})
+    key(figure, {"untuned, probe": PALETTE["blue"], "untuned, probe on the first stage": PALETTE["pink"], **colours})
     return figure
 
 
@@ -174,6 +177,8 @@ def describe_price(table: pd.DataFrame) -> str:
                 f"light {row['light']:.0f}, car {row['captioned']:.0f}" for _, row in rows.iloc[[0, 2, -1]].iterrows()
             ]
             parts.append(f"{shown}, {name}: {' then '.join(ends)}")
+        first = table[(table["shown"] == shown) & (table["series"] == EARLY)].iloc[0]
+        parts.append(f"{shown}, {EARLY}, nothing tuned: light {first['light']:.0f}")
     return (
         "Accuracy in percent for the light against that for the car's colour and body in words, for weights at the "
         f"beginning, half way and at the end of tuning. {'; '.join(parts)}."
