@@ -44,9 +44,17 @@ def test_the_torus_net_is_invariant_to_every_shift(torus: Classifier, dx: int, d
     assert change(torus, pictures(8, seed), dx, dy) < 1e-5
 
 
-@pytest.mark.parametrize("architecture", ["zero_pool", "zero_pool_blur", "zero_flatten", "mlp", "vit"])
+@pytest.mark.parametrize(
+    "architecture", ["zero_pool", "circular_pool", "aligned_pool", "zero_pool_blur", "zero_flatten", "mlp", "vit"]
+)
 def test_the_others_are_not(architecture: str) -> None:
     assert change(trained(architecture), pictures(8, 2), 5, 3) > 1e-3
+
+
+def test_a_border_that_wraps_helps_against_shifts_by_whole_strides_only() -> None:
+    net = trained("circular_pool")
+    assert change(net, pictures(8, 4), 8, 16) < 1e-5
+    assert change(net, pictures(8, 4), 8, 15) > 1e-3
 
 
 def test_pooling_halves_ignores_horizontal_shifts_only() -> None:

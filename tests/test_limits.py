@@ -24,8 +24,10 @@ from clip_invariance.experiments.limits_training import (
     train_units,
     training_scenes,
     usual_background,
+    width,
 )
 from clip_invariance.measure.statistics import Estimate
+from clip_invariance.models import clip
 from clip_invariance.plots import limits as draw
 from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
@@ -126,6 +128,21 @@ def test_coarse_captions_name_group_and_quality() -> None:
 def test_details_are_listed_in_that_share_of_captions(share: float) -> None:
     texts = said(ARMS[limits.listed(share)])
     assert np.mean([" with " in text for text in texts]) == pytest.approx(share, abs=0.02)
+
+
+def test_detailed_captions_alone_are_those_of_as_many_pictures_and_of_no_others() -> None:
+    arm = ARMS["details_005_alone"]
+    assert arm.kept(8000) == 400
+    assert all(" with " in text for text in said(arm, 400))
+    assert ARMS["details_005"].kept(8000) == ARMS["plain"].kept(8000) == 8000
+    assert ARMS["cleaned_040"].kept(8000) == 4800
+
+
+def test_a_frozen_text_tower_knows_words_that_no_caption_used() -> None:
+    texts = ["a taxi with one lemon", "a taxi with a single lemon", "a taxi with four lemons"]
+    spoken = measures.say(clip.create("conv", size=collages.SIZE), "frozen", texts)
+    assert spoken.shape == (3, width("frozen"))
+    assert spoken[0] @ spoken[1] > spoken[0] @ spoken[2]
 
 
 def test_corrupted_captions_have_their_rate_and_cleaned_ones_none() -> None:
@@ -246,7 +263,7 @@ def test_queries_and_answers_are_in_one_order() -> None:
     assert collages.FACTORS["count"][int(labels["count"][picture])] in text
 
 
-@pytest.mark.parametrize("arm", ["plain", "labels", "cards_silent"])
+@pytest.mark.parametrize("arm", ["plain", "labels", "together_090_thing", "details_005_alone", "frozen", "cards_silent"])
 def test_a_trained_encoder_answers_everything_it_is_asked(arm: str) -> None:
     torch.set_num_threads(1)
     unit = next(

@@ -9,6 +9,9 @@ import torch
 from clip_invariance.errors import UsageError
 from clip_invariance.experiments import hard_vs_soft, place_informative, place_support, scenes
 from clip_invariance.experiments.scenes import CLASSES, MIDLINE, ONE_PLACE, SIZE
+from clip_invariance.plots import places as draw
+from clip_invariance.plots import representations
+from clip_invariance.plots.marks import NOT_RUN
 from clip_invariance.profiles import PROFILES
 from clip_invariance.report.claims import load_claims
 from clip_invariance.worlds.canvas import sample_factors
@@ -45,6 +48,7 @@ def test_labels_depend_on_place_only_where_they_should() -> None:
     halves = place_support.label(factors, "object_half")
     assert torch.equal(halves // CLASSES, (factors.y >= MIDLINE).long())
     assert place_support.label(factors, "cell").max() == 15
+    assert torch.equal(place_support.label(factors, "object_side") // CLASSES, (factors.x >= MIDLINE).long())
     with pytest.raises(UsageError, match="labels='colour'"):
         place_support.label_names("colour")
     with pytest.raises(UsageError, match="support='left'"):
@@ -84,10 +88,10 @@ def test_one_place_is_a_point_of_the_map() -> None:
     assert all(coordinate in scenes.GRID for coordinate in ONE_PLACE)
 
 
-def tables(drop: float) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def tables(drop: float, profile: str = "quick") -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Made-up results in which every net loses ``drop`` at unseen places."""
     rows = []
-    for unit in place_support.units(PROFILES["quick"], 3, "cpu"):
+    for unit in place_support.units(PROFILES[profile], 3, "cpu"):
         noise = 0.001 * unit.params["seed"]
         metrics = {
             ("accuracy", "seen"): 0.9, ("accuracy", "unseen"): 0.9 - drop, ("shift_error", None): 1e-7 + drop,
@@ -117,6 +121,30 @@ def test_claim_c02_stands_or_falls_with_the_drop_at_unseen_places(drop: float, h
     values = {value.name: value.estimate for value in hard_vs_soft.values(*tables(drop))}
     assert values["c02_drop_torus"].value == pytest.approx(100 * drop)
     assert (values["c02_drop_torus"].high < 2.0) == holds
+
+
+def test_a_patient_transformer_says_whether_positions_end_its_reach() -> None:
+    long = {value.name: value.estimate for value in hard_vs_soft.values(*tables(0.3, "standard"))}
+    assert long["c04_drop_vit_side"].value == pytest.approx(30)
+    assert long["positions_vit_patient"].value == pytest.approx(90.1)
+    short = {value.name for value in hard_vs_soft.values(*tables(0.3, "quick"))}
+    assert set(long) - short >= {"c04_drop_vit_patient", "c04_drop_vit_side", "positions_vit_usual"}
+
+
+def test_the_patient_transformer_is_drawn_where_it_was_trained() -> None:
+    places = tables(0.3, "standard")[0]
+    data = draw.positions_table(places)
+    assert data.groupby(["panel", "half"]).size().to_dict() == {
+        ("check", "both"): 2, ("reach", "above"): 3, ("reach", "below"): 3
+    }  # fmt: skip
+    assert "60 % above" in draw.describe_positions_and_reach(data)
+    assert len(draw.positions_and_reach(data).axes) == 2
+    nothing = draw.positions_table(tables(0.3, "quick")[0])
+    assert NOT_RUN in draw.describe_positions_and_reach(nothing)
+    assert draw.positions_and_reach(nothing).axes
+    heights = places[places["metric"] == "accuracy"].assign(metric="accuracy_map", y=2.0)
+    for rows in (representations.shift_errors(places), draw.height_profile(heights)):
+        assert place_support.PATIENT not in set(rows["architecture"])
 
 
 def test_every_rule_of_the_chapter_finds_its_value() -> None:

@@ -472,9 +472,8 @@ def test_every_rule_and_the_prose_name_values_that_every_profile_measures(profil
     if profile != "smoke":
         quoted = set(re.findall(r"{value}`(05\.[a-z0-9_]+)", PAGE.read_text(encoding="utf-8")))
         assert len(quoted) > 40
-        longer = (
-            r"05\.(kept_(everything|beside|longer|fifth)|c33_control|c34_generalist|c33_.*_2000|.*_(8|128|2000)$)"  # the site says so
-        )
+        # The site says so.
+        longer = r"05\.(kept_(everything|beside|longer|fifth)|c33_control|c34_generalist|c33_.*_2000|.*_(8|128|2000)$)"
         assert [name for name in quoted - known if profile != "quick" or not re.match(longer, name)] == []
 
 

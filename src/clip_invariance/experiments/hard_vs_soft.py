@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from clip_invariance.experiments import place_informative
+from clip_invariance.experiments.place_support import PATIENT
 from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference
 
 PLACES = "accuracy_by_place"
@@ -17,6 +18,7 @@ SHIFT = "shift_error"
 LABELS = "labels_define_place"
 INFORMATIVE = "cost_of_global_invariance"
 CONSISTENCY = "shift_consistency"
+REACH = "positions_and_reach"
 
 #: Architectures as descriptions name them.
 NETS = {
@@ -45,9 +47,9 @@ def per_seed(table: pd.DataFrame, metric: str, group: str | None = None, **arm: 
     return table[chosen].groupby("seed")["value"].mean()
 
 
-def drop(table: pd.DataFrame, architecture: str, support: str) -> Estimate:
+def drop(table: pd.DataFrame, architecture: str, support: str, labels: str = "object") -> Estimate:
     """Accuracy at places like those of training minus accuracy outside them, in points."""
-    arm = {"architecture": architecture, "support": support, "labels": "object"}
+    arm = {"architecture": architecture, "support": support, "labels": labels}
     seen = per_seed(table, "accuracy", "seen", **arm)
     return paired_difference(100 * seen, 100 * per_seed(table, "accuracy", "unseen", **arm))
 
@@ -109,6 +111,13 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
         NamedValue("c01_shift_error_zero_pool", largest_shift_error(places, "zero_pool"), "%", SHIFT,
                    f"{shifted}, ordinary CNN (zero padding, stride, global pooling)"),
         *(
+            NamedValue(f"c01_shift_error_{net}", largest_shift_error(places, net), "%", SHIFT, f"{shifted}, {what}")
+            for net, what in (
+                ("circular_pool", "CNN with circular padding and plain stride"),
+                ("aligned_pool", "CNN with zero padding and aligned stride"),
+            )
+        ),
+        *(
             NamedValue(f"c02_drop_{name}", drop(places, net, "one"), "points", PLACES,
                        f"accuracy at the one training place minus accuracy elsewhere, {NETS[net]}")
             for name, net in (("torus", "torus_pool"), ("zero_flatten", "zero_flatten"), ("mlp", "mlp"))
@@ -146,6 +155,7 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
         NamedValue("consistency_gain_blur", paired_difference(100 * blur, 100 * zero), "points", CONSISTENCY,
                    f"{kept}: ordinary CNN with a blur before each subsampling minus without"),
         *_by_network(places, controls),
+        *_positions(places),
     ]  # fmt: skip
 
 
@@ -171,6 +181,28 @@ def _by_network(places: pd.DataFrame, controls: pd.DataFrame) -> Iterator[NamedV
         if len(found):
             yield NamedValue(f"c03_vit_{support}", mean_over_seeds(100 * found), "%", COUNT,
                              f"accuracy at new places, {NETS['vit']} trained {where}")  # fmt: skip
+
+
+def _positions(table: pd.DataFrame) -> Iterator[NamedValue]:
+    """Whether the transformer has learned to use its positions, and how far it reaches then; no rule uses it."""
+    longer = f"{NETS['vit']} trained ten times as long"
+    for name, net, what in (("usual", "vit", NETS["vit"]), ("patient", PATIENT, longer)):
+        told = per_seed(table, "accuracy", "seen", architecture=net, support="everywhere", labels="object_half")
+        if len(told):
+            yield NamedValue(f"positions_vit_{name}", mean_over_seeds(100 * told), "%", REACH,
+                             f"accuracy at naming the object and its half, chance 2 %, {what}")  # fmt: skip
+    if not (table["architecture"] == PATIENT).any():
+        return
+    for name, labels, what in (
+        ("patient", "object", "labels ignore place"),
+        ("side", "object_side", "labels tell left from right"),
+    ):
+        yield NamedValue(f"c04_drop_vit_{name}", drop(table, PATIENT, "bottom", labels), "points", REACH,
+                         "accuracy in the trained lower half minus accuracy in the upper half, "
+                         f"{longer}, {what}")  # fmt: skip
+        below = per_seed(table, "accuracy", "seen", architecture=PATIENT, support="bottom", labels=labels)
+        yield NamedValue(f"below_vit_{name}", mean_over_seeds(100 * below), "%", REACH,
+                         f"accuracy in the trained lower half, {longer}, {what}")  # fmt: skip
 
 
 def _untrained_probe(controls: pd.DataFrame) -> pd.Series:

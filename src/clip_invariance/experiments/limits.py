@@ -20,6 +20,7 @@ from clip_invariance.experiments.limits_measures import (
     misleading,
 )
 from clip_invariance.experiments.limits_training import (
+    ALONE,
     ARMS,
     CARD_ARMS,
     NOISE_RATES,
@@ -48,6 +49,8 @@ CHANCE_DIGIT = 100 / len(cards.FACTORS["digit"])
 HANDS = cards.FACTORS["hand"]
 
 PLAIN, COARSE, LABELS, UNTRAINED = "plain", "coarse", "labels", "untrained"
+#: Labels for the thing alone; a text tower that knows words which no caption uses.
+THING, FROZEN = "thing", "frozen"
 DETAILED, RARE = listed(1.0), listed(0.05)
 #: The encoder that is asked in words about each task in C35: one whose captions always name it.
 NAMED_BY = {"object": PLAIN, "part": DETAILED, "count": DETAILED, "quality": COARSE}
@@ -215,6 +218,8 @@ _COUNTERS = {
     "number never said": PLAIN,
     "said in 5 %": RARE,
     "always said": DETAILED,
+    "never said, words known": FROZEN,
+    "always said, words known": f"{FROZEN}_{DETAILED}",
     "trained on labels": LABELS,
     "untrained": UNTRAINED,
 }
@@ -242,6 +247,8 @@ _CARD_NAMES = {
     "digit never said": "cards_silent",
     "digit and card said": "cards_both",
     "digit said": "cards_named",
+    "never said, words known": "cards_frozen_silent",
+    "digit said, words known": "cards_frozen_named",
     "trained on labels": "cards_labels",
     "untrained": "cards_untrained",
 }
@@ -269,6 +276,10 @@ def noise_table(table: pd.DataFrame) -> pd.DataFrame:
     return _table(rows)
 
 
+#: Series: words of encoders that were trained on the detailed captions, and on nothing else.
+ON_THEIR_OWN = "words, these alone"
+
+
 def details_table(table: pd.DataFrame) -> pd.DataFrame:
     """What is read about the parts by share of captions that list them: factor, series, share, value ... in percent.
 
@@ -281,13 +292,23 @@ def details_table(table: pd.DataFrame) -> pd.DataFrame:
                 measured = "words" if series == "words" else "probe"
                 samples = read(table, listed(share), measured, _READERS[series], factor)
                 rows.append(_row(samples, factor=factor, series=series, share=share))
+        for share in ALONE:
+            rows.append(
+                _row(words(table, f"{listed(share)}_alone", factor), factor=factor, series=ON_THEIR_OWN, share=share)
+            )
         for series, arm in (("trained on labels", LABELS), ("untrained", UNTRAINED)):
             rows.append(_row(probe(table, arm, factor), factor=factor, series=series))
         rows.append([{"factor": factor, "series": "chance", "value": CHANCE[factor]}])
     return _table(rows)
 
 
-_TIED = {"captions name the thing": "", "they name the background too": "_named", "trained on labels": "_labels"}
+_TIED = {
+    "captions name the thing": "",
+    "they name the background too": "_named",
+    "trained on labels": "_labels",
+    "labels for the thing alone": "_thing",
+}
+_UNTIED = {"_labels": LABELS, "_thing": THING}
 
 
 def surroundings_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -295,7 +316,7 @@ def surroundings_table(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[list[Row]] = []
     for encoder, suffix in _TIED.items():
         for together in (0.0, *TIES):
-            arm = LABELS if suffix == "_labels" and together == 0 else f"{tied(together)}{suffix}"
+            arm = _UNTIED[suffix] if suffix in _UNTIED and together == 0 else f"{tied(together)}{suffix}"
             for background in ("usual", "other"):
                 samples = read(table, arm, "surroundings", background, "right")
                 rows.append(_row(samples, encoder=encoder, background=background, together=together))
@@ -433,7 +454,9 @@ _ASKED = {
 }
 _WORDS, _PROBE = "zero-shot accuracy", "accuracy of a probe on the embedding"
 _BEFORE, _ON_LABELS = "accuracy of a probe before the projection", "net trained on labels"
+_ON_THING = "net trained on labels for the thing alone"
 _ALONE = "captions name the thing alone"
+_KNOWN = "text tower frozen and trained on language before"
 
 
 def _task_values(table: pd.DataFrame) -> list[NamedValue | None]:
@@ -511,6 +534,10 @@ def _count_values(table: pd.DataFrame) -> list[NamedValue | None]:
         _mean("c37_probe_backbone", probe(table, PLAIN, "count", "backbone"), COUNT,
               f"{_BEFORE} {what}, {never}, chance 25 %"),
         _mean("c37_untrained", probe(table, UNTRAINED, "count"), COUNT, f"{_PROBE} {what}, untrained encoder, chance 25 %"),
+        _mean("c37_words_known", words(table, FROZEN, "count"), COUNT,
+              f"{_WORDS} {what}, {never}, {_KNOWN}, chance 25 %"),
+        _mean("c37_words_known_named", words(table, f"{FROZEN}_{DETAILED}", "count"), COUNT,
+              f"{_WORDS} {what}, {always}, {_KNOWN}, chance 25 %"),
         _mean("c37_labels", probe(table, LABELS, "count"), COUNT, f"{_PROBE} {what}, {_ON_LABELS}, chance 25 %"),
     ]  # fmt: skip
 
@@ -534,6 +561,10 @@ def _digit_values(of_cards: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedVal
                 f"{_WORDS} {what}, {always}, {on_pixels}"),
         _mean("c38_words_silent", seen("cards_silent", "words"), DIGITS, f"{_WORDS} {what}, {never}, chance 10 %"),
         _mean("c38_words_named", seen("cards_named", "words"), DIGITS, f"{_WORDS} {what}, {always}, chance 10 %"),
+        _mean("c38_words_known", seen("cards_frozen_silent", "words"), DIGITS,
+              f"{_WORDS} {what}, {never}, {_KNOWN}, chance 10 %"),
+        _mean("c38_words_known_named", seen("cards_frozen_named", "words"), DIGITS,
+              f"{_WORDS} {what}, {always}, {_KNOWN}, chance 10 %"),
         _mean("c38_probe_silent", seen("cards_silent", "embedding"), DIGITS, f"{_PROBE} {what}, {never}, chance 10 %"),
         _mean("c38_probe_backbone", seen("cards_silent", "backbone"), DIGITS, f"{_BEFORE} {what}, {never}, chance 10 %"),
         _mean("c38_probe_named", seen("cards_named", "embedding"), DIGITS, f"{_PROBE} {what}, {always}, chance 10 %"),
@@ -594,6 +625,23 @@ def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
             _mean(f"c40_probe_{name}", probe(table, arm, "part"), RARE_FIGURE, f"{probed}, {said[name]}, chance 25 %")
             for name, arm in (("never", PLAIN), ("5", RARE), ("always", DETAILED))
         ),
+        *(
+            _mean(f"c40_alone_{name}_{round(100 * share)}", words(table, f"{listed(share)}_alone", factor), RARE_FIGURE,
+                  f"{_WORDS} for {_ASKED[factor]}, trained on the {round(100 * share)} % of pictures whose captions list "
+                  "the parts, and on no others")
+            for name, factor in (("part", "part"), ("thing", "object"))
+            for share in ALONE
+        ),
+        *(
+            _points(f"c40_alone_gain_{round(100 * share)}",
+                    words(table, f"{listed(share)}_alone", "part") - words(table, listed(share), "part"), RARE_FIGURE,
+                    f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone minus on all")
+            for share in ALONE
+        ),
+        _mean("c40_words_known", words(table, FROZEN, "part"), RARE_FIGURE,
+              f"{what}, {said['never']}, {_KNOWN}, chance 25 %"),
+        _mean("c40_words_known_always", words(table, f"{FROZEN}_{DETAILED}", "part"), RARE_FIGURE,
+              f"{what}, {said['always']}, {_KNOWN}, chance 25 %"),
         _mean("c40_untrained", probe(table, UNTRAINED, "part"), RARE_FIGURE, f"{probed}, untrained encoder, chance 25 %"),
     ]  # fmt: skip
 
@@ -604,6 +652,7 @@ def _surroundings_values(table: pd.DataFrame) -> list[NamedValue | None]:
 
     firm = tied(0.9)
     drop, by_labels = right(PLAIN) - right(firm), right(LABELS) - right(f"{firm}_labels")
+    by_thing = right(THING) - right(f"{firm}_thing")
     rise = rises(table)
     elsewhere, usual = f"{_WORDS} before an unusual background", f"{_WORDS} before the thing's usual background"
     apart, together = "thing and background independent in training", "together in 90 % of training"
@@ -618,6 +667,10 @@ def _surroundings_values(table: pd.DataFrame) -> list[NamedValue | None]:
               f"zero-shot answers to a background without a thing that belong to it, {tied_firmly}, chance 25 %"),
         _points("c41_captions", drop - by_labels, TOGETHER,
                 f"accuracy before an unusual background, {apart} minus {together}: captions minus {_ON_LABELS}"),
+        _points("c41_thing_drop", by_thing, TOGETHER,
+                f"accuracy before an unusual background, {apart} minus {together}: {_ON_THING}"),
+        _points("c41_captions_thing", drop - by_thing, TOGETHER,
+                f"accuracy before an unusual background, {apart} minus {together}: captions minus {_ON_THING}"),
         _points("c41_named_drop", right(PLAIN) - right(f"{firm}_named"), TOGETHER,
                 f"{elsewhere}: {apart} minus {together} with the background named"),
         NamedValue("c41_rise", rise, "points", TOGETHER,

@@ -24,14 +24,16 @@ from clip_invariance.experiments.limits_training import (
     TOWER,
     Arm,
     CardArm,
+    Text,
     card_policy,
     training_scenes,
     usual_background,
+    width,
 )
 from clip_invariance.measure.decodability import Probes, fit_probes
 from clip_invariance.measure.geometry import project_on_span
 from clip_invariance.measure.zero_shot import zero_shot_scores, zero_shot_weights
-from clip_invariance.models import clip
+from clip_invariance.models import clip, sentences
 from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.collages import Layer
 from clip_invariance.worlds.digits import load_digits
@@ -110,8 +112,19 @@ def new_pictures(n: int, seed: int, together: float, device: str) -> tuple[Scene
     return drawn, collages.render(drawn, device=device)
 
 
-def _model(table: pd.DataFrame, size: int, seed: int, device: str) -> CLIP:
-    return encoders.trained(table, tower=TOWER, size=size, seed=seed, device=device)
+def _model(table: pd.DataFrame, size: int, seed: int, device: str, text: Text) -> CLIP:
+    return encoders.trained(table, tower=TOWER, size=size, seed=seed, embed_dim=width(text), device=device)
+
+
+def say(model: CLIP, text: Text, said: Sequence[str]) -> Tensor:
+    """Unit embeddings (n, d) of texts: by the model's own text tower, or by the frozen one that it was trained beside."""
+    return _sentences(tuple(said)).to(model.logit_scale.device) if text == "frozen" else clip.encode_texts(model, said)
+
+
+@lru_cache(maxsize=4)
+def _sentences(said: tuple[str, ...]) -> Tensor:
+    """The same for every seed."""
+    return sentences.encode(said)
 
 
 # ---------------------------------------------------------------- collages
@@ -126,7 +139,8 @@ def measure(*, arm: str, tests: int, seed: int, device: str, encoder: pd.DataFra
         seed, device: as in training.
         encoder: the table of its training.
     """
-    reader = Reader(ARMS[arm], _model(encoder, collages.SIZE, seed, device), tests, seed, device)
+    model = _model(encoder, collages.SIZE, seed, device, ARMS[arm].text)
+    reader = Reader(ARMS[arm], model, tests, seed, device)
     rows = [row for ask in asked_of(arm) for row in ask(reader)]
     return pd.DataFrame(rows, columns=["measure", "group", "metric", "value"])
 
@@ -142,7 +156,7 @@ class Reader:
         self._probes: Probes | None = None
         asked = {text for factor in ASKED for said in questions(arm, factor) for text in said}
         asked |= {text for group in QUERIES for text in queries(group)}
-        self._said = dict(zip(sorted(asked), clip.encode_texts(model, sorted(asked)), strict=True))
+        self._said = dict(zip(sorted(asked), say(model, arm.text, sorted(asked)), strict=True))
 
     def say(self, texts: Sequence[str]) -> Tensor:
         """Unit embeddings (n, d) of questions or queries, encoded all together when the reader was made."""
@@ -353,9 +367,9 @@ def asked_of(arm: str) -> list[Ask]:
     setting = ARMS[arm]
     captioned = setting.objective == "captions" and setting.trained
     asks: list[Ask] = [words] if captioned else []
-    if setting.details or arm in ("plain", "coarse", "labels", "untrained"):
+    if (setting.details and setting.text == "trained") or arm in ("plain", "coarse", "labels", "untrained"):
         asks.append(probes)
-    if setting.together or arm in ("plain", "labels"):
+    if setting.together or arm in ("plain", "labels", "thing"):
         asks.append(surroundings)
     if arm in ("plain", "labels"):
         asks.append(looks)
@@ -420,12 +434,14 @@ def card_questions(arm: CardArm, factor: str) -> list[list[str]]:
 
 def measure_cards(*, arm: str, tests: int, seed: int, device: str, encoder: pd.DataFrame) -> pd.DataFrame:
     """Digits printed in new typefaces and written by other people, read in words and by probes; the card, in words."""
-    setting, model = CARD_ARMS[arm], _model(encoder, cards.SIZE, seed, device)
+    setting = CARD_ARMS[arm]
+    model = _model(encoder, cards.SIZE, seed, device, setting.text)
     fit, shown = _card_pictures(tests, seed, device)
     rows: list[Row] = []
     if setting.objective == "captions" and setting.trained:
         for factor in ("digit", "card"):
-            weights = zero_shot_weights(lambda said: clip.encode_texts(model, said), card_questions(setting, factor))
+            asked = card_questions(setting, factor)
+            weights = zero_shot_weights(lambda said: say(model, setting.text, said), asked)
             for hand, (drawn, images) in shown.items():
                 scores = zero_shot_scores(clip.embed(model, images), weights)
                 group = "words" if factor == "digit" else "words for the card"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from clip_invariance.captions import NOISE, CaptionPolicy, Captions, Noise
 from clip_invariance.errors import UsageError
 from clip_invariance.experiments import encoders
-from clip_invariance.models import clip
+from clip_invariance.models import clip, sentences
 from clip_invariance.profiles import Profile
 from clip_invariance.training import labels as label_training
 from clip_invariance.units import Unit
@@ -26,10 +26,14 @@ from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.factored import Scenes
 
 Naming = Literal["object", "group"]
-Objective = Literal["captions", "labels"]
+#: What teaches: captions, labels of everything, or labels of the thing and nothing else.
+Objective = Literal["captions", "labels", "thing"]
+#: The text tower: trained with the pictures, or a frozen one that knows the words of the language from elsewhere.
+Text = Literal["trained", "frozen"]
 CardNames = Literal["card", "digit", "both"]
 
 BATCH, RATE = 64, 4e-3
+EMBED_DIM = 64
 TOWER: clip.Tower = "conv"
 STEPS = {"smoke": 3, "quick": 300, "standard": 300, "full": 300}
 #: Digits are learned later than things; their pictures are small, too.
@@ -54,11 +58,13 @@ class Arm:
         quality: captions also say whether the picture is sharp or grainy.
         surroundings: captions also name the background.
         details: share of captions that list the parts ("with three lemons").
+        alone: as many pictures as that share, and all of their captions list the parts: what the others take away.
         noise: kind of the corrupted captions: one of :data:`captions.NOISE`, or "all", a third of each.
         noise_rate: their share.
         cleaned: the corrupted pairs are left out instead: the control for having fewer good captions.
         together: how firmly things and backgrounds go together in training, from 0 (not at all) to 1 (always).
-        objective: "captions", or "labels" for the supervised net.
+        objective: "captions", or "labels" and "thing" for supervised nets.
+        text: "trained", or "frozen" for a text tower that knows never-named words, too.
         trained: False for the untrained control.
     """
 
@@ -66,11 +72,13 @@ class Arm:
     quality: bool = False
     surroundings: bool = False
     details: float = 0.0
+    alone: bool = False
     noise: str = ""
     noise_rate: float = 0.0
     cleaned: bool = False
     together: float = 0.0
     objective: Objective = "captions"
+    text: Text = "trained"
     trained: bool = True
 
     def __post_init__(self) -> None:
@@ -86,7 +94,12 @@ class Arm:
         if self.noise and not self.cleaned:
             kinds = [kind for kind in NOISE if self.noise in (kind, "all")]
             rates = dict.fromkeys(kinds, self.noise_rate / len(kinds))
-        return CaptionPolicy({**mention, "detail": self.details}, noise=rates)
+        return CaptionPolicy({**mention, "detail": 1.0 if self.alone else self.details}, noise=rates)
+
+    def kept(self, images: int) -> int:
+        """How many of the training pictures it sees; at least one batch."""
+        share = 1 - self.noise_rate if self.cleaned else self.details if self.alone else 1.0
+        return max(BATCH, round(share * images))
 
 
 @dataclass(frozen=True)
@@ -96,11 +109,13 @@ class CardArm:
     Attributes:
         names: what captions name: the colour of the "card", the "digit", or "both".
         objective: "captions", or "labels" for the supervised net.
+        text: as in :class:`Arm`.
         trained: False for the untrained control.
     """
 
     names: CardNames = "card"
-    objective: Objective = "captions"
+    objective: Literal["captions", "labels"] = "captions"
+    text: Text = "trained"
     trained: bool = True
 
 
@@ -146,11 +161,13 @@ def train(
     quality: bool,
     surroundings: bool,
     details: float,
+    alone: bool,
     noise: str,
     noise_rate: float,
     cleaned: bool,
     together: float,
     objective: Objective,
+    text: Text,
     trained: bool,
     images: int,
     steps: int,
@@ -158,27 +175,36 @@ def train(
     device: str,
 ) -> pd.DataFrame:
     """Train one encoder of collages; see :class:`Arm`, and :func:`experiments.encoders.train` for the table."""
-    arm = Arm(naming, quality, surroundings, details, noise, noise_rate, cleaned, together, objective, trained)
+    arm = Arm(
+        naming, quality, surroundings, details, alone, noise, noise_rate, cleaned, together, objective, text, trained
+    )
     drawn, pictures = training_pictures(images, seed, together, device)
-    labels = collages.columns(drawn)
-    if cleaned:
-        kept = max(BATCH, round((1 - noise_rate) * images))
-        labels, pictures = {name: column[:kept] for name, column in labels.items()}, pictures[:kept]
-    if objective == "labels":
-        return _fit_labels(pictures, {task: labels[task] for task in TASKS}, steps if trained else 0, seed)
+    kept = arm.kept(images)
+    labels, pictures = {name: column[:kept] for name, column in collages.columns(drawn).items()}, pictures[:kept]
+    if objective != "captions":
+        tasks = TASKS if objective == "labels" else ("object",)
+        return _fit_labels(pictures, {task: labels[task] for task in tasks}, steps if trained else 0, seed)
     captions = arm.policy().sample(collages.WORDS, labels, seed)
-    return _fit_captions(pictures, captions, steps if trained else 0, seed)
+    return _fit_captions(pictures, captions, steps if trained else 0, seed, text)
 
 
 def train_cards(
-    *, names: CardNames, objective: Objective, trained: bool, images: int, steps: int, seed: int, device: str
+    *,
+    names: CardNames,
+    objective: Literal["captions", "labels"],
+    text: Text,
+    trained: bool,
+    images: int,
+    steps: int,
+    seed: int,
+    device: str,
 ) -> pd.DataFrame:
     """Train one encoder of cards; see :class:`CardArm`."""
     drawn, pictures = training_cards(images, seed, device)
     if objective == "labels":
         return _fit_labels(pictures, {task: drawn.labels[task] for task in CARD_TASKS}, steps if trained else 0, seed)
     captions = card_policy(names).sample(cards.WORDS, drawn.labels, seed)
-    return _fit_captions(pictures, captions, steps if trained else 0, seed)
+    return _fit_captions(pictures, captions, steps if trained else 0, seed, text)
 
 
 def card_policy(names: CardNames) -> CaptionPolicy:
@@ -186,8 +212,16 @@ def card_policy(names: CardNames) -> CaptionPolicy:
     return CaptionPolicy({"card": float(names != "digit"), "digit": float(names != "card")})
 
 
-def _fit_captions(pictures: Tensor, captions: Captions, steps: int, seed: int) -> pd.DataFrame:
-    return encoders.train(pictures, captions, tower=TOWER, seed=seed, steps=steps, batch=BATCH, rate=RATE)
+def width(text: Text) -> int:
+    """Width of the embedding: a frozen text tower has its own."""
+    return sentences.WIDTH if text == "frozen" else EMBED_DIM
+
+
+def _fit_captions(pictures: Tensor, captions: Captions, steps: int, seed: int, text: Text) -> pd.DataFrame:
+    options: dict[str, Any] = {"embed_dim": width(text)}
+    if text == "frozen":
+        options["frozen_text"] = sentences.encode(captions.texts).to(pictures.device)
+    return encoders.train(pictures, captions, tower=TOWER, seed=seed, steps=steps, batch=BATCH, rate=RATE, **options)
 
 
 def _fit_labels(pictures: Tensor, labels: Mapping[str, Tensor], steps: int, seed: int) -> pd.DataFrame:
@@ -223,6 +257,7 @@ def tied(together: float) -> str:
 #: Shares of corrupted captions, by kind: all kinds together in small steps, each alone in large ones.
 NOISE_RATES: dict[str, tuple[float, ...]] = {"all": (0.2, 0.4, 0.6, 0.8)} | dict.fromkeys(NOISE, (0.4, 0.8))
 SHARES = (0.01, 0.05, 0.2, 1.0)
+ALONE = (0.05, 0.2)
 TIES = (0.5, 0.75, 0.9, 1.0)
 
 ARMS: dict[str, Arm] = {
@@ -233,11 +268,16 @@ ARMS: dict[str, Arm] = {
     "labels": Arm(objective="labels"),
     "untrained": Arm(trained=False),
     **{listed(share): Arm(details=share) for share in SHARES},
+    **{f"{listed(share)}_alone": Arm(details=share, alone=True) for share in ALONE},
     **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind, rates in NOISE_RATES.items() for rate in rates},
     "cleaned_040": Arm(noise="all", noise_rate=0.4, cleaned=True),
     **{tied(together): Arm(together=together) for together in TIES},
     "together_090_named": Arm(together=0.9, surroundings=True),
     "together_090_labels": Arm(together=0.9, objective="labels"),
+    "thing": Arm(objective="thing"),
+    "together_090_thing": Arm(together=0.9, objective="thing"),
+    "frozen": Arm(text="frozen"),
+    "frozen_details_100": Arm(details=1.0, text="frozen"),
 }
 CARD_ARMS: dict[str, CardArm] = {
     "cards_silent": CardArm(),
@@ -245,17 +285,20 @@ CARD_ARMS: dict[str, CardArm] = {
     "cards_both": CardArm("both"),
     "cards_labels": CardArm(objective="labels"),
     "cards_untrained": CardArm(trained=False),
+    "cards_frozen_silent": CardArm(text="frozen"),
+    "cards_frozen_named": CardArm("digit", text="frozen"),
 }
 #: Enough for every essential condition of the chapter's claims.
 _QUICK = (
     *("plain", "coarse", "labels", listed(0.05), listed(1.0), noisy("all", 0.4), tied(0.9), "untrained"),
     *("cards_silent", "cards_named", "cards_untrained"),
 )
-#: And for every other one, so that a smoke run finds a value for every rule.
+#: And for every other one, so that a smoke run finds a value for every rule, and one arm of each other kind.
 _SMOKE = (
     *_QUICK,
     *(noisy(kind, 0.4) for kind in NOISE),
     *("cleaned_040", tied(0.5), tied(0.75), tied(1.0), "together_090_labels"),
+    *("details_005_alone", "together_090_thing", "frozen"),
 )
 _ALL = (*ARMS, *CARD_ARMS)
 PROFILE_ARMS: dict[str, tuple[str, ...]] = {"smoke": _SMOKE, "quick": _QUICK, "standard": _ALL, "full": _ALL}

@@ -1,6 +1,6 @@
 """Small image encoders that differ in how they treat place: padding, subsampling, pooling, position.
 
-Each maps images of shape (n, 3, size, size), float in [0, 1], to features of shape (n, WIDTH). The five convolutional
+Each maps images of shape (n, 3, size, size), float in [0, 1], to features of shape (n, WIDTH). The seven convolutional
 ones share one trunk: three convolutions, each followed by batch norm and ReLU, each halving the grid. They differ only
 in what happens at the border, in how a grid is halved, and in how the last grid becomes a vector.
 
@@ -9,6 +9,8 @@ in what happens at the border, in how a grid is halved, and in how the last grid
 | ``torus_pool`` | circular | phase-aligned stride | global mean | exactly, to float error |
 | ``torus_halves`` | circular | phase-aligned stride | mean of the upper and of the lower half | within a half, roughly |
 | ``zero_pool`` | zeros | stride | global mean | no: an ordinary small CNN |
+| ``circular_pool`` | circular | stride | global mean | no: by multiples of 8 pixels only |
+| ``aligned_pool`` | zeros | phase-aligned stride | global mean | no: the border shows |
 | ``zero_pool_blur`` | zeros | low-pass, then stride | global mean | no, but closer |
 | ``zero_flatten`` | zeros | stride | flattened | no: place is kept |
 | ``mlp`` | | | | no notion of place |
@@ -126,6 +128,16 @@ def zero_trunk(how: Halving) -> list[nn.Module]:
     return [halving(*shape, border=shape[2] // 2, how=how) for shape in CONVOLUTIONS]
 
 
+def circular_trunk() -> list[nn.Module]:
+    """The three convolutions with circular padding and plain strides: one of the two remedies of :func:`torus_trunk`."""
+    return [layer for shape in CONVOLUTIONS for layer in (Wrap(shape[2] // 2), halving(*shape, border=0))]
+
+
+def aligned_trunk() -> list[nn.Module]:
+    """The three convolutions with zero padding on an aligned image: the other remedy of :func:`torus_trunk`."""
+    return [AlignPhase(stride=8, margin=0), *zero_trunk("stride")]
+
+
 def torus_trunk(dims: tuple[int, ...]) -> list[nn.Module]:
     """The same on a torus; commutes with shifts along ``dims``."""
     first, second, third = CONVOLUTIONS
@@ -179,6 +191,8 @@ ENCODERS: dict[str, Callable[[int], nn.Module]] = {
     "torus_pool": lambda size: nn.Sequential(*torus_trunk((2, 3)), *mean_pool()),
     "torus_halves": lambda size: nn.Sequential(*torus_trunk((3,)), PoolHalves(), *dense(2 * WIDTH, WIDTH)),
     "zero_pool": lambda size: nn.Sequential(*zero_trunk("stride"), *mean_pool()),
+    "circular_pool": lambda size: nn.Sequential(*circular_trunk(), *mean_pool()),
+    "aligned_pool": lambda size: nn.Sequential(*aligned_trunk(), *mean_pool()),
     "zero_pool_blur": lambda size: nn.Sequential(*zero_trunk("blur"), *mean_pool()),
     "zero_flatten": lambda size: nn.Sequential(*zero_trunk("stride"), *_flatten_head(size)),
     "mlp": lambda size: nn.Sequential(nn.Flatten(), *dense(3 * size * size, 256), *dense(256, WIDTH)),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT
+from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT, ON_THEIR_OWN
 from clip_invariance.experiments.limits_measures import LOOKALIKE
 from clip_invariance.plots.marks import (
     band,
@@ -144,7 +144,7 @@ def describe_fine_and_coarse(table: pd.DataFrame) -> str:
 def counting(table: pd.DataFrame) -> Figure:
     """One line of dots for each encoder."""
     table = bounded(table)
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     dots(ax, table, "encoder", READERS, series="reader")
     level(ax, CHANCE["count"])
     ax.set(xlim=PERCENT, xlabel="right about one, two, three or four, % (dotted: chance)")
@@ -162,7 +162,7 @@ def digits(table: pd.DataFrame) -> Figure:
     """Two panels, printed and handwritten; one line of dots for each encoder."""
     table = bounded(table)
     hands = list(dict.fromkeys(table["hand"]))
-    figure, axes = plt.subplots(len(hands), 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(len(hands), 1, figsize=(WIDTH, 7.0), sharex=True, layout="constrained")
     for ax, hand in zip(axes, hands, strict=True):
         rows = table[table["hand"] == hand]
         dots(ax, rows, "encoder", READERS, series="reader")
@@ -230,6 +230,10 @@ def rare_details(table: pd.DataFrame) -> Figure:
         for series in dict.fromkeys(rows["series"]):
             line = rows[rows["series"] == series].sort_values("share")
             colour = READERS.get(series, faint())
+            if series == ON_THEIR_OWN:
+                ax.errorbar(line["share"].map(place) + 0.12, line["value"], yerr=errors(line), fmt="D", markersize=5,
+                            color=PALETTE["red"], capsize=2)  # fmt: skip
+                continue
             if line["share"].notna().any():
                 band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
             else:
@@ -241,13 +245,15 @@ def rare_details(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontweight="normal")
         end_labels(ax, len(shares) - 0.8, ends, gap=0.085)
     axes[-1].set_xlabel("captions that list the parts")
+    if ON_THEIR_OWN in set(table["series"]):
+        key(figure, {"words, trained on the detailed captions alone": (PALETTE["red"], "D", True)})
     headline(figure, "What is read about parts, by how many captions list them")
     return figure
 
 
 def describe_rare_details(table: pd.DataFrame) -> str:
     """Alt text of :func:`rare_details`."""
-    rows = table[table["share"].notna() & table["series"].isin(["words", "probe"])]
+    rows = table[table["share"].notna() & table["series"].isin(["words", "probe", ON_THEIR_OWN])]
     return (
         f"Accuracy in percent by share of captions that list the parts: {_numbers(rows, 'factor', 'series', 'share')}."
     )
@@ -257,6 +263,7 @@ ENCODERS = {
     "captions name the thing": PALETTE["blue"],
     "they name the background too": PALETTE["orange"],
     "trained on labels": PALETTE["green"],
+    "labels for the thing alone": PALETTE["pink"],
 }
 
 

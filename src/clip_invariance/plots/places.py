@@ -13,21 +13,38 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from clip_invariance.experiments import scenes
+from clip_invariance.experiments.place_support import PATIENT
 from clip_invariance.experiments.scenes import CLASSES, GRID, MIDLINE, ONE_PLACE, SIZE
 from clip_invariance.measure.statistics import summarise
-from clip_invariance.plots.marks import band, bounded, end_labels, errors, floor, headline, key, panel_claim
+from clip_invariance.plots.marks import (
+    NOT_RUN,
+    band,
+    bounded,
+    end_labels,
+    errors,
+    floor,
+    headline,
+    key,
+    not_run,
+    panel_claim,
+    row_names,
+)
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 from clip_invariance.worlds.canvas import Factors, sample_factors
 
 NAMES = {
     "torus_pool": "torus CNN",
     "zero_pool": "ordinary CNN",
-    "zero_pool_blur": "CNN with blur",
+    "circular_pool": "CNN, border wraps",
+    "aligned_pool": "CNN, strides aligned",
+    "zero_pool_blur": "CNN, blurred",
     "zero_flatten": "CNN, flattened",
     "mlp": "MLP",
     "vit": "ViT",
 }
-COLOURS = dict(zip(NAMES, ("green", "blue", "sky", "orange", "pink", "red"), strict=True))
+COLOURS = dict(zip(NAMES, ("green", "blue", "sky", "sky", "sky", "orange", "pink", "red"), strict=True))
+#: Variants of the ordinary CNN that are there for the question of what a shift does.
+VARIANTS = ("circular_pool", "aligned_pool", "zero_pool_blur")
 SUPPORTS = {"one": "one place", "bottom": "lower half", "everywhere": "everywhere"}
 CHANCE = 1 / CLASSES
 HEAT = LinearSegmentedColormap.from_list("accuracy", ["#2b2350", "#3d5f9e", "#38a08c", "#b5cf5a", "#fbe76a"])
@@ -75,7 +92,7 @@ def accuracy_map(table: pd.DataFrame) -> pd.DataFrame:
 
 def accuracy_by_place(maps: pd.DataFrame) -> Figure:
     """Heat maps: one row per architecture, one column per set of training places."""
-    nets = [net for net in NAMES if net in set(maps["architecture"]) and net != "zero_pool_blur"]
+    nets = [net for net in NAMES if net in set(maps["architecture"]) and net not in VARIANTS]
     figure, axes = plt.subplots(
         len(nets), len(SUPPORTS), figsize=(WIDTH, 1.42 * len(nets) + 0.75), layout="constrained", squeeze=False
     )
@@ -130,7 +147,7 @@ def _outline_training_places(ax: Axes, support: str) -> None:
 def height_profile(table: pd.DataFrame) -> pd.DataFrame:
     """Trained on the lower half: accuracy and feature cosine by height, mean over seeds with interval."""
     rows = table[(table["support"] == "bottom") & (table["labels"] == "object")]
-    rows = rows[rows["metric"].isin(["accuracy_map", "cosine"])]
+    rows = rows[rows["metric"].isin(["accuracy_map", "cosine"]) & rows["architecture"].isin(list(NAMES))]
     rows = rows.assign(group=rows["group"].fillna("same object"))
     return summarise(rows, ["architecture", "metric", "group", "y"], "value")
 
@@ -181,6 +198,82 @@ def describe_accuracy_by_height(profile: pd.DataFrame) -> str:
     )
 
 
+#: Row of :func:`positions_and_reach` -> architecture and labels.
+_REACHES = {
+    "as long as the others": ("vit", "object"),
+    "ten times as long": (PATIENT, "object"),
+    "ten times as long,\nlabels tell left from right": (PATIENT, "object_side"),
+}
+REACH_TITLE = "The transformer, once it uses its positions"
+
+
+def positions_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The transformer after a short and a long training; empty where a profile leaves the long one out.
+
+    Returns:
+        panel "check" (trained everywhere, labels tell the half) or "reach" (trained on the lower half), training, half
+        ("below": where it was trained, "above"; "both" for the check), value and interval.
+    """
+    if not (table["architecture"] == PATIENT).any():
+        return pd.DataFrame(columns=["panel", "training", "half", "value", "low", "high"])
+    accuracy = table[table["metric"] == "accuracy"]
+    parts = []
+    for training, (net, labels) in _REACHES.items():
+        mine = accuracy[accuracy["architecture"] == net]
+        reach = mine[(mine["support"] == "bottom") & (mine["labels"] == labels)]
+        parts.append(reach.assign(panel="reach", training=training, half=reach["group"].map(_HALVES)))
+        if labels == "object":
+            check = mine[(mine["labels"] == "object_half") & (mine["group"] == "seen")]
+            parts.append(check.assign(panel="check", training=training, half="both"))
+    return summarise(pd.concat(parts, ignore_index=True), ["panel", "training", "half"], "value")
+
+
+_HALVES = {"seen": "below", "unseen": "above"}
+
+
+def positions_and_reach(summary: pd.DataFrame) -> Figure:
+    """Has the transformer learned to use its positions, and if so, does it still recognise objects above the middle?"""
+    if not len(summary):
+        return not_run(REACH_TITLE)
+    summary = bounded(summary, high=1)
+    figure, axes = plt.subplots(
+        2, 1, figsize=(WIDTH, 3.9), sharex=True, layout="constrained", height_ratios=[2, len(_REACHES)]
+    )
+    looks = {"both": PALETTE["grey"], "below": PALETTE["green"], "above": PALETTE["red"]}
+    for ax, panel in zip(axes, ("check", "reach"), strict=True):
+        here = summary[summary["panel"] == panel]
+        trainings = [name for name in _REACHES if name in set(here["training"])]
+        for y, training in enumerate(trainings):
+            rows = here[here["training"] == training].set_index("half")
+            for shift, half in zip((-0.12, 0.12), [half for half in looks if half in rows.index], strict=False):
+                row = rows.loc[half]
+                place = y if half == "both" else y + shift
+                ax.errorbar(row["value"], place, xerr=errors(row), color=looks[half], marker="o", capsize=3)
+        row_names(ax, trainings)
+    panel_claim(axes[0], "Labels tell the upper half from the lower: does it learn that?")
+    axes[0].axvline(0.5, color=faint(), linestyle=":", linewidth=1)
+    axes[0].text(0.51, 0.5, "knows the object,\nguesses the half", ha="left", va="center", color=faint())
+    panel_claim(axes[1], "Trained on the lower half: does it reach the upper one?")
+    axes[1].set_xlim(0, 1.04)
+    axes[1].set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
+    axes[1].set_xlabel("accuracy")
+    headline(figure, REACH_TITLE)
+    key(figure, {"object below, as in training": looks["below"], "object above": looks["above"]})
+    return figure
+
+
+def describe_positions_and_reach(summary: pd.DataFrame) -> str:
+    """Alt text of :func:`positions_and_reach`."""
+    if not len(summary):
+        return f"{REACH_TITLE}: {NOT_RUN}."
+    parts = []
+    for (panel, training), rows in summary.groupby(["panel", "training"], sort=False):
+        read = ", ".join(f"{100 * v:.0f} % {half}" for half, v in zip(rows["half"], rows["value"], strict=True))
+        what = "object and half" if panel == "check" else "trained on the lower half"
+        parts.append(f"{what}, {' '.join(str(training).split())}: {read}")
+    return f"Accuracy of the vision transformer after a short and a long training. {'; '.join(parts)}."
+
+
 def kept_below(table: pd.DataFrame) -> pd.DataFrame:
     """Biscione's control: accuracy above and below the midline, objects seen everywhere and objects kept below."""
     rows = table[(table["support"] == "mixed") & (table["metric"] == "accuracy")].copy()
@@ -226,7 +319,7 @@ def by_number_of_places(table: pd.DataFrame) -> pd.DataFrame:
     """Accuracy at new places against the number of training places."""
     counts = {"one": 1, "everywhere": SIZE * SIZE} | {f"places_{n}": n for n in (4, 16, 64)}
     rows = table[(table["metric"] == "accuracy") & (table["group"] == "unseen") & (table["labels"] == "object")]
-    rows = rows[rows["support"].isin(list(counts)) & (rows["architecture"] != "zero_pool_blur")]
+    rows = rows[rows["support"].isin(list(counts)) & ~rows["architecture"].isin(VARIANTS)]
     return summarise(rows.assign(places=rows["support"].map(counts)), ["architecture", "places"], "value")
 
 
@@ -257,7 +350,7 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
     ax.set_xlim(0.7, SIZE * SIZE * 1.4)
     ax.set(xlabel="training places (the same number of pictures)", ylabel="accuracy at new places", ylim=(0, 1.03))
     end_labels(ax, SIZE * SIZE * 1.4, ends, gap=0.07)
-    headline(figure, "The more places it saw, the better it does at new ones")
+    headline(figure, "What averages over places needs one place, what does not needs many")
     return figure
 
 

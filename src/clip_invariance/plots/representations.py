@@ -17,7 +17,7 @@ from clip_invariance.experiments.red_green import PUBLISHED
 from clip_invariance.experiments.scenes import CLASSES
 from clip_invariance.measure.statistics import summarise
 from clip_invariance.plots.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_claim
-from clip_invariance.plots.places import COLOURS, NAMES
+from clip_invariance.plots.places import COLOURS, NAMES, VARIANTS
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 #: Rounding error of 32-bit floats relative to a number of size one.
@@ -28,6 +28,7 @@ PROBE_CHANCE = 1 / CELLS**2
 def shift_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Largest shift error by architecture, before and after training, mean over seeds with interval."""
     rows = table[table["metric"].isin(["shift_error", "shift_error_untrained"]) & (table["labels"] == "object")]
+    rows = rows[rows["architecture"].isin(list(NAMES))]
     return summarise(rows, ["architecture", "metric"], "value")
 
 
@@ -108,7 +109,7 @@ def describe_shift_consistency(summary: pd.DataFrame) -> str:
 def labels_and_place(table: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Place probe and place share by what the labels say, with the controls; mean over seeds with interval."""
     trained = table[table["metric"].isin(["place_probe", "place_share"])]
-    trained = trained[trained["architecture"].isin(list(NAMES)) & (trained["architecture"] != "zero_pool_blur")]
+    trained = trained[trained["architecture"].isin(list(NAMES)) & ~trained["architecture"].isin(VARIANTS)]
     untrained = controls.assign(
         labels=controls["group"].str.split(" ").str[0].replace({"shuffled": "shuffled labels"}),
         architecture=controls["group"]
