@@ -263,7 +263,9 @@ def test_queries_and_answers_are_in_one_order() -> None:
     assert collages.FACTORS["count"][int(labels["count"][picture])] in text
 
 
-@pytest.mark.parametrize("arm", ["plain", "labels", "together_090_thing", "details_005_alone", "frozen", "cards_silent"])
+@pytest.mark.parametrize(
+    "arm", ["plain", "labels", "together_090_thing", "details_005_alone", "frozen", "cards_silent"]
+)
 def test_a_trained_encoder_answers_everything_it_is_asked(arm: str) -> None:
     torch.set_num_threads(1)
     unit = next(

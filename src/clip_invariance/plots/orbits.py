@@ -286,7 +286,7 @@ def orbit_loss_by_width(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("orbit loss reached, nats")
     ax.set_ylim(bottom=0)
     ax.set_xlim(-0.4, len(widths) - 0.4)
-    headline(figure, "The guarantee holds where a net can average itself")
+    headline(figure, "Trained on one sample or on the whole orbit, by width of the net")
     return figure
 
 

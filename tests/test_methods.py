@@ -1,0 +1,69 @@
+"""The methods page says how long things are trained: what it says is compared with the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clip_invariance.experiments import (
+    caption_training,
+    caption_words_training,
+    dashcam_arms,
+    dashcam_training,
+    encoders,
+    limits_training,
+    orbit_training,
+    place_support,
+    recovery,
+    scenes,
+)
+from clip_invariance.worlds import cards, collages
+from clip_invariance.worlds.digits import NATIVE_SIZE
+
+PAGE = (Path(__file__).parents[1] / "book" / "methods.md").read_text(encoding="utf-8")
+
+
+def of_networks(architecture: str) -> tuple[object, ...]:
+    budget = place_support.BUDGETS.get(architecture, place_support.DEFAULT_BUDGET)
+    return "1", budget.images, scenes.SIZE, budget.steps, budget.batch, budget.rate
+
+
+def rows(profile: str) -> dict[str, tuple[object, ...]]:
+    """First column of the table -> the others."""
+    caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
+    rate = encoders.RATES["conv"]
+    digits = orbit_training
+    return {
+        "CNNs": of_networks("zero_pool"),
+        "MLP": of_networks("mlp"),
+        "ViT": of_networks("vit"),
+        "ViT, ten times as long": of_networks(place_support.PATIENT),
+        "orbit models": (
+            "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
+        ),
+        "CLIPs, caption policies": (
+            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
+        ),
+        "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
+        "CLIPs of the dashcam": (
+            "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
+        ),
+        "CLIPs of collages": (
+            "6", limit.IMAGES[profile], collages.SIZE, limit.STEPS[profile], limit.BATCH, limit.RATE,
+        ),
+        "CLIPs of cards": ("6", limit.IMAGES[profile], cards.SIZE, limit.CARD_STEPS[profile], limit.BATCH, limit.RATE),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", ["quick", "standard", "full"])
+def test_the_table_of_trainings_says_what_the_code_does(profile: str) -> None:
+    for name, cells in rows(profile).items():
+        written = " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
+        assert f"| {name} | {written} |" in PAGE
+    assert PAGE.count("| 0.0") >= len(rows(profile))
+
+
+def test_tuning_takes_as_many_steps_as_the_page_says() -> None:
+    steps = [steps for steps, _ in recovery.TUNING.values()]
+    assert f"between {min(steps)} and {max(steps)} steps" in PAGE
