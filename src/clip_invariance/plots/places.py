@@ -252,7 +252,8 @@ def positions_and_reach(summary: pd.DataFrame) -> Figure:
         row_names(ax, trainings)
     panel_claim(axes[0], "Labels tell the upper half from the lower: does it learn that?")
     axes[0].axvline(0.5, color=faint(), linestyle=":", linewidth=1)
-    axes[0].text(0.51, 0.5, "knows the object,\nguesses the half", ha="left", va="center", color=faint())
+    middle = (axes[0].get_ylim()[0] - 0.5) / 2
+    axes[0].text(0.51, middle, "knows the object,\nguesses the half", ha="left", va="center", color=faint())
     panel_claim(axes[1], "Trained on the lower half: does it reach the upper one?")
     axes[1].set_xlim(0, 1.04)
     axes[1].set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
@@ -350,7 +351,7 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
     ax.set_xlim(0.7, SIZE * SIZE * 1.4)
     ax.set(xlabel="training places (the same number of pictures)", ylabel="accuracy at new places", ylim=(0, 1.03))
     end_labels(ax, SIZE * SIZE * 1.4, ends, gap=0.07)
-    headline(figure, "What averages over places needs one place, what does not needs many")
+    headline(figure, "Accuracy at new places, by how many places training had")
     return figure
 
 
