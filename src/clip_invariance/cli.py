@@ -171,23 +171,26 @@ def verify(
     clip-invariance verify --profile quick
     clip-invariance verify --from ~/Downloads/their-run --json
     """
-    from clip_invariance.report import verify as verification
     from clip_invariance.report.results import complete_folders, find_project, run_folder, select_chapters
-    from clip_invariance.report.run import Options, default_profile, run_chapters
 
     project = find_project()
     if folder and (profile or chapters):
         raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
+    notebooks = select_chapters(project, chapters or [])
+    if profile:
+        get_profile(profile)
+    from clip_invariance.report import verify as verification  # takes seconds: after the checks
+    from clip_invariance.report.run import Options, default_profile, run_chapters
+
     if folder:
         comparison, page = verification.verify_folder(project, folder)
     else:
         name = profile or default_profile()
         published = verification.published_chapters(project)
-        wanted = {c: n for c, n in select_chapters(project, chapters or []).items() if c in published}
+        wanted = {c: n for c, n in notebooks.items() if c in published}
         lacking = wanted.keys() - complete_folders(run_folder(project, name) / "figures").keys()
         if lacking:
-            notebooks = {c: n for c, n in wanted.items() if c in lacking}
-            run_chapters(project, notebooks, Options(name, device, jobs=jobs))
+            run_chapters(project, {c: n for c, n in wanted.items() if c in lacking}, Options(name, device, jobs=jobs))
         comparison, page = verification.verify_run(project, name, wanted)
     if as_json:
         print(json.dumps(comparison.as_json(), indent=1))
