@@ -255,6 +255,26 @@ def test_freed_memory_is_asked_for_once() -> None:
     assert new_pages("given back") > 5 * new_pages("kept") + 1000
 
 
+HELD = """
+import sys, torch
+from clip_invariance.report.store import give_back_freed_memory, keep_freed_memory
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1024
+keep_freed_memory()
+blocks = [torch.ones(2**20) for _ in range(100)]
+del blocks
+before = held()
+give_back_freed_memory()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux" or platform.libc_ver()[0] != "glibc", reason="speaks of glibc")
+def test_a_unit_leaves_the_memory_that_it_freed_to_the_system() -> None:
+    freed = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True).stdout
+    assert int(freed) > 300  # of 400 MB
+
+
 def test_a_worker_that_keeps_pictures_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = process_executor._MAX_MEMORY_LEAK_SIZE  # AttributeError: joblib's vendored loky works in another way now
     monkeypatch.setattr(process_executor, "_MAX_MEMORY_LEAK_SIZE", before)

@@ -401,6 +401,8 @@ def _compute(job: _Job, store: Store, parent: int | None) -> str:
         raise
     except Exception as error:
         raise ReportError(f"{describe(unit)} failed: {type(error).__name__}: {error}") from error
+    finally:
+        give_back_freed_memory()
     return job.key
 
 
@@ -451,6 +453,12 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, KEPT_BYTES)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 64 * 2**20)
+
+
+def give_back_freed_memory() -> None:
+    """Let glibc give back what :func:`keep_freed_memory` made it keep: the next unit asks for blocks of other sizes."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _stay() -> None:
