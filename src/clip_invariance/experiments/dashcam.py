@@ -533,6 +533,10 @@ def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
         _mean("c29_ceiling_pedestrian", probe(table, LABELS["small"], "pedestrian"), "%", MENTION,
               f"{_PROBE} for somebody crossing, {_ON_LABELS}"),
         _mean("c29_untrained", probe(table, UNTRAINED["small"]), "%", MENTION, f"{_PROBE} {light}, untrained encoder"),
+        _mean("c29_untrained_backbone", probe(table, UNTRAINED["small"], depth="backbone"), "%", MENTION,
+              f"{_BEFORE} {light}, untrained encoder"),
+        _mean("light_untrained_large", probe(table, UNTRAINED["large"]), "%", MENTION,
+              f"{_PROBE} for the large light, untrained encoder"),
         _gap("c29_gap_probe", ceiling, probe(table, SILENT), MENTION,
              f"{_PROBE} {light}: {_ON_LABELS} minus captions that never mention it"),
         _gap("c29_gap_backbone", ceiling, probe(table, SILENT, depth="backbone"), MENTION,
@@ -606,7 +610,10 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
               f"{_PROBE} for the small light, {_CONTROLLED[name]}")
         for name, arm in {**CONTROLS, "views": VIEWS}.items()
     ]  # fmt: skip
-    for rate, arm in PATIENT.items():
+    longer = CONTROLS["three times as long"]
+    rows.append(_mean("control_three_times_as_long_backbone", probe(table, longer, depth="backbone"), "%", COURSE,
+                      f"{_BEFORE} for the small light, {_CONTROLLED['three times as long']}"))  # fmt: skip
+    for rate, arm in {0.0: longer, **PATIENT}.items():
         for reader, metric, depth, what in (
             ("probe", "probe", "embedding", _PROBE),
             ("words", "zero_shot", "words", "zero-shot accuracy"),
