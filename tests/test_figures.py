@@ -14,6 +14,7 @@ import pytest
 from clip_invariance.plots import captions, dashcam, limits
 from clip_invariance.plots.marks import bounded, end_labels, errors, headline, key
 from clip_invariance.plots.style import SMALL, WIDTH, style
+from clip_invariance.report.chapter import shortened
 
 #: Pixels of a figure's width on a phone of 390, less the page's margins, and of the smallest letters there.
 PHONE, LETTERS = 358, 9
@@ -25,6 +26,13 @@ def _look() -> Iterator[None]:
     with style("light"):
         yield
         plt.close("all")
+
+
+def test_shortened_drawings_lose_digits_and_nothing_else() -> None:
+    svg = b'<g transform="scale(0.015625)"><path d="M 39.105078 -7.5 L 1 .129999" style="stroke-width: 0.8765"/></g>'
+    short = b'<g transform="scale(0.015625)"><path d="M 39.10 -7.5 L 1 .12" style="stroke-width: 0.8765"/></g>'
+    assert shortened(svg) == short
+    assert shortened(short) == short
 
 
 def test_smallest_letters_stay_readable_on_a_phone() -> None:
