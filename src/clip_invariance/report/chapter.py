@@ -347,7 +347,7 @@ def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: The
 
 
 def shortened(svg: bytes) -> bytes:
-    """The same picture with two decimals instead of six: coordinates are in points, a fifth of the file is digits."""
+    """The same picture with two decimals instead of six: coordinates are in points, and nobody sees a thousandth of one."""
     return _COORDINATES.sub(lambda found: _DECIMALS.sub(rb"\1", found[0]), svg)
 
 
