@@ -443,7 +443,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let glibc keep what PyTorch frees: a training step asks for the same large blocks again.
 
-    By default each goes back to the system and returns page by page, filled with zeros: a fifth of a step on a CPU.
+    By default each goes back to the system and returns page by page, filled with zeros: up to a fifth of a step on a CPU.
     Blocks above ``KEPT_BYTES`` still go back: what is needed once should not stay. Elsewhere than on glibc this does
     nothing.
     """
