@@ -45,12 +45,20 @@ from clip_invariance.measure.statistics import paired_difference
 from clip_invariance.units import Unit
 from fakelab import helper
 
-def measure(arm, seed, device, scales=()):
+def note(line):
     log = os.environ.get("FAKELAB_LOG")
     if log:
         with open(log, "a") as file:
-            file.write(f"{arm} {seed}\\n")
+            file.write(f"{line}\\n")
+
+def measure(arm, seed, device, scales=()):
+    note(f"{arm} {seed}")
     time.sleep(float(os.environ.get("FAKELAB_SLEEP", "0")))
+    end = time.monotonic() + 60
+    while arm == "patient" and "twice" not in open(os.environ["FAKELAB_LOG"]).read():
+        if time.monotonic() > end:
+            raise TimeoutError("nobody took the turn")
+        time.sleep(0.1)
     if arm == "broken":
         raise ValueError("the arm\\nfell off")
     noise = np.random.default_rng([seed, len(arm)]).normal(size=2)
@@ -60,6 +68,7 @@ def units(profile, seeds, device):
     return [Unit(measure, {"arm": a, "seed": s, "device": device}) for a in ("hard", "soft") for s in range(seeds)]
 
 def twice(first, plus):
+    note("twice")
     return pd.DataFrame({"value": [2 * first.score[0] + plus]})
 
 def gap(table):

@@ -202,6 +202,28 @@ def test_failing_cell_leaves_the_earlier_run(finished: Finished, tmp_path: Path)
     assert (project / "_build/run/quick/.partial/01/notebook.ipynb").is_file()
 
 
+def test_the_next_chapter_computes_while_one_is_drawn(project: Path) -> None:
+    """It starts in the project's folder, and when it fails that is its own affair."""
+    announced, second = (f"pathlib.Path({name!r})" for name in ("announced", "second"))
+    compute = "chapter.compute(experiment.units(chapter.profile, chapter.seeds, chapter.device))"
+    wait = f"""import pathlib, time
+end = time.monotonic() + 60
+while not {second}.exists():
+    assert time.monotonic() < end, "the next chapter did not start"
+    time.sleep(0.1)
+time.sleep(2)"""
+    write_notebook(project, [*CELLS[:2], f"import pathlib\n{announced}.touch()", compute, wait, *CELLS[2:]])
+    fails = f"import pathlib\nassert {announced}.exists()\n{second}.touch()\nraise ValueError('nothing works')"
+    write_notebook(project, [*CELLS[:2], fails], name="02_fails.ipynb")
+    process = run_cli(project, *RUN, "--jobs", "2")
+    assert process.returncode == 1
+    lines = process.stderr.splitlines()
+    assert "02_fails.ipynb, cell 5: ValueError: nothing works" in lines[-1]
+    assert lines.index("02: failed") < next(i for i, line in enumerate(lines) if line.startswith("01: done, 6 units"))
+    assert read_results(figures(project)).run.units == 6
+    assert processes_of(project) == []
+
+
 def test_notebook_without_finish_is_not_a_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

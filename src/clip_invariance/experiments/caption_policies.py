@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from clip_invariance.experiments import caption_reading, caption_words
 from clip_invariance.experiments.caption_reading import PIXELS
 from clip_invariance.experiments.caption_training import WORLDS, caption_policy
 from clip_invariance.measure.depths import DEPTHS
 from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.profiles import Profile
+from clip_invariance.units import Unit
 from clip_invariance.worlds import scenes
 
 FACTORS = tuple(scenes.FACTORS)
@@ -74,6 +77,12 @@ PUBLISHED = {"shared": 100.0, "unshared": 11.6}
 TRIFEATURE, MATRIX, DOSE, CONTROL = "trifeature", "decodability_matrix", "dose_response", "controls"
 COURSE, POINT, MOVED = "time_course", "same_point", "moved_by_factor"
 HEADS, SCALE, FACTORIAL_FIGURE = "heads_by_place", "scale", "factorial"
+
+
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit of the chapter."""
+    reading = (caption_reading.units, caption_reading.course_units, caption_reading.pixel_units)
+    return [unit for make in (*reading, caption_words.units) for unit in make(profile, seeds, device)]
 
 
 # ---------------------------------------------------------------- reading tables

@@ -81,6 +81,13 @@ def _amounts(profile: Profile) -> dict[str, Any]:
     return {"fit": FIT[profile.name], "test": TEST[profile.name]}
 
 
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit below."""
+    makers = (units, pixel_units, course_units, photograph_units, pasted_units)
+    found = [unit for make in makers for unit in make(profile, seeds, device)]
+    return [*found, *story_units(profile, device)]
+
+
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """All measures of all encoders."""
     names = ("objective", "mention", "light_size", "embed_dim", "filler", "masked", "steps", "images")

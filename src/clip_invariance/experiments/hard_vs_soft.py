@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from clip_invariance.experiments import place_informative
+from clip_invariance.experiments import place_informative, place_support, red_green
 from clip_invariance.experiments.place_support import PATIENT
 from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.profiles import Profile
+from clip_invariance.units import Unit
 
 PLACES = "accuracy_by_place"
 HEIGHT = "accuracy_by_height"
@@ -28,6 +30,12 @@ NETS = {
     "mlp": "MLP",
     "vit": "vision transformer",
 }
+
+
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit of the chapter."""
+    makers = (place_support.units, place_support.control_units, red_green.units, place_informative.units)
+    return [unit for make in makers for unit in make(profile, seeds, device)]
 
 
 def per_seed(table: pd.DataFrame, metric: str, group: str | None = None, **arm: str) -> pd.Series:

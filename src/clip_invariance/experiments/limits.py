@@ -66,9 +66,8 @@ RARE_FIGURE, TOGETHER, LOOKS, SEARCH, FILTER = "rare_details", "surroundings", "
 
 
 def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Every unit below, one seed after the other: a process draws the pictures of a seed once."""
-    found = [unit for make in (units, card_units, pixel_units) for unit in make(profile, seeds, device)]
-    return sorted(found, key=lambda unit: int(unit.params["seed"]))
+    """Every unit below."""
+    return [unit for make in (units, card_units, pixel_units) for unit in make(profile, seeds, device)]
 
 
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:

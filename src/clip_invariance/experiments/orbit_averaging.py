@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from clip_invariance.experiments import orbit_cost, orbit_sampling, orbit_training
 from clip_invariance.experiments.orbit_sampling import TRAININGS
 from clip_invariance.experiments.orbit_training import ALL_IMAGES, LONG, NARROW, NONE, TORUS_NET, WHOLE
 from clip_invariance.experiments.orbit_worlds import ARTWORK, CUTS, DIGITS, WIDTH
 from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.profiles import Profile
+from clip_invariance.units import Unit
 
 EXACT = "exactness"
 SAMPLES = "deviation_by_samples"
@@ -24,6 +27,13 @@ COST = "cost_of_invariance"
 WIDE = str(WIDTH)
 LONGER = {steps for lengths in LONG.values() for steps in lengths}
 TORUS = "torus shifts"
+
+
+def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
+    """Every unit of the chapter."""
+    training = (orbit_training.units, orbit_training.width_units, orbit_training.size_units)
+    makers = (orbit_sampling.units, *training, orbit_cost.units)
+    return [unit for make in makers for unit in make(profile, seeds, device)]
 
 
 # ---------------------------------------------------------------- tables behind the figures

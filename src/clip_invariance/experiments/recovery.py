@@ -141,10 +141,9 @@ def _tests_of(shifted: bool) -> list[str]:
 
 
 def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Every unit below, one seed after the other: a process draws the pictures of a seed once."""
+    """Every unit below."""
     makers = (read_units, probe_units, tune_units, caption_units, pair_units, map_units)
-    found = [unit for make in makers for unit in make(profile, seeds, device)]
-    return sorted(found, key=lambda unit: int(unit.params["seed"]))
+    return [unit for make in makers for unit in make(profile, seeds, device)]
 
 
 def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:

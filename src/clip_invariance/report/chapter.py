@@ -117,12 +117,25 @@ class Chapter:
         self._commit, self._dirty = provenance.commit(self.project)
         self._rules = rules_digest(load_claims(), chapter)
         self._started, self._clock = provenance.now(), time.perf_counter()
-        self._progress = for_chapter(chapter)
+        self._progress = for_chapter(chapter, self.output)
         self._entries: dict[str, Entry] = {}
         self._computed = 0
         self._figures: list[str] = []
         self._values: dict[str, Value] = {}
         self._written: list[str] = []
+
+    def compute(self, units: Sequence[Unit]) -> int:
+        """Run everything that this chapter will need, and keep it for :meth:`run`; returns how many units that are.
+
+        Nothing waits for drawing then, and in a run of several chapters the next one starts when this is done. One seed
+        comes after the other: a process draws the pictures of a seed once.
+
+        Raises:
+            UsageError, ReportError: as :func:`store.run_units`.
+        """
+        self._entries_of(sorted(units, key=lambda unit: int(unit.params.get("seed", 0))))
+        self._progress.computed()
+        return len(units)
 
     def run(self, units: Sequence[Unit]) -> pd.DataFrame:
         """Run the units, or take them from the store.
@@ -136,6 +149,13 @@ class Chapter:
         Raises:
             UsageError, ReportError: as :func:`store.run_units`.
         """
+        entries = self._entries_of(units)
+        tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]
+        names = list(dict.fromkeys(name for unit in units for name in unit.params))
+        table = pd.concat(tables, ignore_index=True)
+        return table[names + [column for column in table.columns if column not in names]]
+
+    def _entries_of(self, units: Sequence[Unit]) -> list[Entry]:
         if not units:
             raise ReportError(f"chapter {self.chapter}: there is no unit to run")
         store = Store(store_folder(self.project))
@@ -145,10 +165,7 @@ class Chapter:
         found = {entry.key: entry for entry in [*entries, *needed]}
         self._computed += len(found) - reused  # a unit that a chapter asks for twice is reused once
         self._entries |= {key: entry.without_rows() for key, entry in found.items()}
-        tables = [_with_params(unit, entry.table) for unit, entry in zip(units, entries, strict=True)]
-        names = list(dict.fromkeys(name for unit in units for name in unit.params))
-        table = pd.concat(tables, ignore_index=True)
-        return table[names + [column for column in table.columns if column not in names]]
+        return entries
 
     def figure(
         self,

@@ -1,6 +1,7 @@
-"""Progress of a run: written by the kernel as JSON lines, shown by the command line.
+"""Progress of a run: written by the kernel as JSON lines beside its results folder, shown by the command line.
 
-``$CLIP_INVARIANCE_PROGRESS`` names the file. Without it (a notebook opened in Jupyter) a text bar is drawn in place.
+The command line asks for it with ``$CLIP_INVARIANCE_PROGRESS``. Without it (a notebook opened in Jupyter) a text bar is
+drawn in place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from tqdm import tqdm  # not tqdm.auto: its widgets need a CDN, and warn where ipywidgets is missing
 
@@ -26,7 +27,10 @@ PLAIN_EVERY_SECONDS = 5.0
 
 
 class FileProgress(Progress):
-    """Appends {chapter, done, total, reused, unit, seconds} per finished unit, {chapter, note} per note."""
+    """Appends {chapter, done, total, reused, unit, seconds} per finished unit, {chapter, note} per note.
+
+    {chapter, computed} says that no unit is left to compute.
+    """
 
     def __init__(self, chapter: str, path: Path) -> None:
         self.chapter, self.path = chapter, path
@@ -52,6 +56,9 @@ class FileProgress(Progress):
     def note(self, message: str) -> None:
         self._write(note=message)
 
+    def computed(self) -> None:
+        self._write(computed=True)
+
 
 class TextProgress(Progress):
     """One text bar for all units of a chapter."""
@@ -70,10 +77,14 @@ class TextProgress(Progress):
         self.bar.write(message)
 
 
-def for_chapter(chapter: str) -> Progress:
+def path_beside(output: Path) -> Path:
+    """Where the progress of the run into a results folder is written."""
+    return output.with_suffix(".progress.jsonl")
+
+
+def for_chapter(chapter: str, output: Path) -> Progress:
     """The progress that fits: a file if the command line asked for one, else text."""
-    path = os.environ.get(ENVIRONMENT)
-    return FileProgress(chapter, Path(path)) if path else TextProgress(chapter)
+    return FileProgress(chapter, path_beside(output)) if os.environ.get(ENVIRONMENT) else TextProgress(chapter)
 
 
 class Tail:
@@ -99,15 +110,17 @@ class Display:
     def __init__(self, console: Console, bars: Bars, chapters: int) -> None:
         self.console, self.bars = console, bars
         self.overall = bars.add_task("chapters", total=chapters)
-        self.current = bars.add_task("", total=None, visible=False)
-        self.started = self.printed = 0.0
+        self.units: dict[str, TaskID] = {}
+        self.started: dict[str, float] = {}
+        self.complete: dict[str, int] = {}
+        self.printed = 0.0
 
     def line(self, message: str) -> None:
         self.bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def start(self, chapter: str, title: str) -> None:
-        self.started = self.printed = time.monotonic()
-        self.bars.reset(self.current, description=f"  {chapter} units", total=None, visible=self.console.is_terminal)
+        self.started[chapter] = self.printed = time.monotonic()
+        self.units[chapter] = self.bars.add_task(f"  {chapter} units", total=None, visible=self.console.is_terminal)
         if not self.console.is_terminal:
             self.line(f"{chapter}: running {title}")
 
@@ -115,24 +128,28 @@ class Display:
         for line in lines:
             if "note" in line:
                 self.line(f"{line['chapter']}: {line['note']}")
-            else:
-                self.bars.update(self.current, completed=line["done"], total=line["total"])
+            elif "done" in line:
+                self.bars.update(self.units[line["chapter"]], completed=line["done"], total=line["total"])
                 self._plain(line)
 
     def _plain(self, line: dict[str, Any]) -> None:
         """A line now and then, with the time left guessed from the units computed so far."""
-        clock = time.monotonic()
-        last = line["done"] == line["total"]
-        if self.console.is_terminal or not (last or clock - self.printed >= PLAIN_EVERY_SECONDS):
+        clock, chapter = time.monotonic(), line["chapter"]
+        computed, left = line["done"] - line["reused"], line["total"] - line["done"]
+        last = not left and self.complete.get(chapter) != computed  # tables that are taken from the store are no news
+        if self.console.is_terminal or not (last or (left and clock - self.printed >= PLAIN_EVERY_SECONDS)):
             return
         self.printed = clock
-        computed, left = line["done"] - line["reused"], line["total"] - line["done"]
-        remaining = f", about {(clock - self.started) / computed * left:.0f} s left" if computed and left else ""
+        if last:
+            self.complete[chapter] = computed
+        remaining = (
+            f", about {(clock - self.started[chapter]) / computed * left:.0f} s left" if computed and left else ""
+        )
         reused = f", {line['reused']} reused" if line["reused"] else ""
-        self.line(f"{line['chapter']}: {line['done']}/{line['total']} units{reused}{remaining}")
+        self.line(f"{chapter}: {line['done']}/{line['total']} units{reused}{remaining}")
 
-    def finish(self, message: str) -> None:
-        self.bars.update(self.current, visible=False)
+    def finish(self, chapter: str, message: str) -> None:
+        self.bars.remove_task(self.units.pop(chapter))
         self.bars.advance(self.overall)
         self.line(message)
 

@@ -43,6 +43,10 @@ from clip_invariance.report.results import (
 )
 from clip_invariance.report.store import SCHEDULER
 
+#: So many notebooks may be open at once: one computes, one is drawn.
+AT_ONCE = 2
+#: A kernel's argument that says whose kernel it is; Jupyter makes nothing of it.
+_OUTPUT = "--Execution.output="
 #: Parameters that every notebook has and that have options of their own.
 RESERVED = {"profile": "--profile", "device": "--device", "seeds": "--seeds", "jobs": "--jobs", "output": None}
 
@@ -68,7 +72,7 @@ def default_profile() -> str:
 
 
 def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) -> list[Path]:
-    """Execute notebooks one after the other; returns the results folders.
+    """Execute notebooks in turn, each as soon as the units of the one before are computed; returns the results folders.
 
     A chapter that fails does not stop the next one.
 
@@ -76,7 +80,7 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
         UsageError: before anything starts, if the profile, the device or a parameter is wrong, a folder is locked or
             the cluster cannot be used.
         ReportError: after the last chapter, in one line per failed chapter.
-        KeyboardInterrupt: after the kernel and its workers have ended.
+        KeyboardInterrupt: after the kernels and their workers have ended.
     """
     get_profile(options.profile)
     provenance.resolve_device(options.device)
@@ -91,22 +95,41 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
         with cluster.connected(options.scheduler, store_folder(project)):
             pass  # a cluster that cannot be used is refused before anything starts
     run = run_folder(project, options.profile)
+    os.environ |= {
+        progress.ENVIRONMENT: "1",
+        SCHEDULER: options.scheduler,
+        "CLIP_INVARIANCE_PROJECT": str(project),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # joblib's tracker tidies up after a run that was stopped, and need not complain that it had to
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
+    }
     failed: list[ReportError] = []
     with contextlib.ExitStack() as stack:
         for chapter in chapters:
             stack.enter_context(_locked(run, chapter))
         show = stack.enter_context(progress.display(len(chapters)))
-        for chapter, notebook in chapters.items():
-            start = time.monotonic()
-            show.start(chapter, notebook.name)
-            try:
-                record = _run_chapter(project, run, chapter, notebook, options, extras[chapter], show)
-            except ReportError as error:
-                failed.append(error)
-                show.finish(f"{chapter}: failed")
-            else:
-                reused = f" ({record.reused} reused)" if record.reused else ""
-                show.finish(f"{chapter}: done, {record.units} units{reused} in {time.monotonic() - start:.0f} s")
+        waiting = [_Execution(project, run, name, path, options, extras[name]) for name, path in chapters.items()]
+        running: list[_Execution] = []
+        try:
+            while waiting or running:
+                if waiting and len(running) < AT_ONCE and all(other.computed for other in running):
+                    running.append(waiting.pop(0))
+                    running[-1].start()
+                    show.start(running[-1].chapter, running[-1].notebook.name)
+                time.sleep(0.1)
+                for execution in [one for one in running if not one.goes_on(show)]:
+                    running.remove(execution)
+                    try:
+                        show.finish(execution.chapter, execution.finish())
+                    except ReportError as error:
+                        failed.append(error)
+                        show.finish(execution.chapter, f"{execution.chapter}: failed")
+        except BaseException:
+            _end_kernels()
+            for execution in running:
+                execution.wait()
+            raise
     if failed:
         raise failed[0] if len(failed) == 1 else ReportError("\n".join(str(error) for error in failed))
     return [run / "figures" / chapter for chapter in chapters]
@@ -175,56 +198,94 @@ def _locked(run: Path, chapter: str) -> Iterator[None]:
         yield
 
 
-def _run_chapter(
-    project: Path,
-    run: Path,
-    chapter: str,
-    notebook: Path,
-    options: Options,
-    extra: Mapping[str, Any],
-    show: progress.Display,
-) -> RunRecord:
-    partial = run / ".partial" / chapter
-    inputs = partial.with_suffix(".inputs")
-    digest = _inputs(project, options, extra)
-    if inputs.is_file() and inputs.read_text() == digest:
-        with contextlib.suppress(ReportError):  # damaged or missing results are made again
-            results = read_results(run / "figures" / chapter)
-            check_files(results)
-            return results.run.model_copy(update={"reused": results.run.units})
-    lines = partial.with_suffix(".progress.jsonl")
-    shutil.rmtree(partial, ignore_errors=True)
-    lines.unlink(missing_ok=True)
-    partial.mkdir()
-    parameters = {
-        "profile": options.profile,
-        "device": options.device,
-        "seeds": options.seeds,
-        "jobs": options.jobs,
-        "output": str(partial.relative_to(project)),
-        **extra,
-    }
-    os.environ |= {
-        progress.ENVIRONMENT: str(lines),
-        SCHEDULER: options.scheduler,
-        "CLIP_INVARIANCE_PROJECT": str(project),
-        "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # joblib's tracker tidies up after a run that was stopped, and need not complain that it had to
-        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
-    }
-    _execute(project, notebook, partial / NOTEBOOK, parameters, progress.Tail(lines), show)
-    try:
-        read_results(partial)
-    except ReportError as error:
-        raise ReportError(f"{notebook.name} ended without complete results ({error}): call chapter.finish()") from None
-    _tidy_notebook(partial / NOTEBOOK)
-    record = _seal(partial, extra)
-    executed = run / "notebooks" / notebook.name
-    swap_folder(partial, run / "figures" / chapter)
-    write_bytes(executed, (run / "figures" / chapter / NOTEBOOK).read_bytes())
-    write_bytes(inputs, digest.encode())
-    return record
+class _Execution:
+    """One notebook, executed in a thread of its own, so that the main one can show progress and take Ctrl-C.
+
+    Attributes:
+        computed: nothing is left to compute, as far as the notebook has said: what is left is drawing.
+    """
+
+    def __init__(
+        self, project: Path, run: Path, chapter: str, notebook: Path, options: Options, extra: Mapping[str, Any]
+    ) -> None:
+        self.project, self.run, self.chapter, self.notebook, self.extra = project, run, chapter, notebook, extra
+        self.partial = run / ".partial" / chapter
+        self.parameters = {
+            "profile": options.profile,
+            "device": options.device,
+            "seeds": options.seeds,
+            "jobs": options.jobs,
+            "output": str(self.partial.relative_to(project)),
+            **extra,
+        }
+        self.options, self.computed = options, False
+        self._tail = progress.Tail(progress.path_beside(self.partial))
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._error: BaseException | None = None
+        self._kept: RunRecord | None = None
+
+    def start(self) -> None:
+        """Begin, unless nothing has changed since this was executed last."""
+        self._clock = time.monotonic()
+        self._digest = _inputs(self.project, self.options, self.extra)
+        inputs = self.partial.with_suffix(".inputs")
+        if inputs.is_file() and inputs.read_text() == self._digest:
+            with contextlib.suppress(ReportError):  # damaged or missing results are made again
+                results = read_results(self.run / "figures" / self.chapter)
+                check_files(results)
+                self._kept = results.run.model_copy(update={"reused": results.run.units})
+                return
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self._tail.path.unlink(missing_ok=True)
+        self.partial.mkdir()
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            _execute(self.project, self.notebook, self.partial / NOTEBOOK, self.parameters)
+        except BaseException as error:
+            self._error = error
+
+    def goes_on(self, show: progress.Display) -> bool:
+        """Show what the notebook said since the last look; whether it still runs."""
+        alive = self._thread.is_alive()
+        lines = self._tail.read() if self._kept is None else []
+        self.computed |= any("computed" in line for line in lines)
+        show.update(lines)
+        return alive
+
+    def wait(self) -> None:
+        """For the thread, whose kernel was ended."""
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def finish(self) -> str:
+        """Move complete results to their place; returns what to tell about them.
+
+        Raises:
+            ReportError, UsageError: if the notebook failed, naming the cell and the error, or left no results.
+        """
+        record = self._kept or self._record()
+        reused = f" ({record.reused} reused)" if record.reused else ""
+        return f"{self.chapter}: done, {record.units} units{reused} in {time.monotonic() - self._clock:.0f} s"
+
+    def _record(self) -> RunRecord:
+        if self._error is not None:
+            _end_kernels(self.partial / NOTEBOOK)
+            raise _explained(self._error, self.notebook, self.partial / NOTEBOOK) from self._error
+        try:
+            read_results(self.partial)
+        except ReportError as error:
+            raise ReportError(
+                f"{self.notebook.name} ended without complete results ({error}): call chapter.finish()"
+            ) from None
+        _tidy_notebook(self.partial / NOTEBOOK)
+        record = _seal(self.partial, self.extra)
+        results = self.run / "figures" / self.chapter
+        swap_folder(self.partial, results)
+        write_bytes(self.run / "notebooks" / self.notebook.name, (results / NOTEBOOK).read_bytes())
+        write_bytes(self.partial.with_suffix(".inputs"), self._digest.encode())
+        return record
 
 
 def _inputs(project: Path, options: Options, extra: Mapping[str, Any]) -> str:
@@ -251,55 +312,21 @@ def _seal(partial: Path, extra: Mapping[str, Any]) -> RunRecord:
     return record
 
 
-def _execute(
-    project: Path,
-    notebook: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    tail: progress.Tail,
-    show: progress.Display,
-) -> None:
-    """Execute in a thread, so that this one can show progress and take Ctrl-C.
-
-    Raises:
-        ReportError, UsageError: naming the cell and the error.
-        KeyboardInterrupt: after every process below this one has ended.
-    """
+def _execute(project: Path, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would say in its own words what we say in ours
-    errors: list[BaseException] = []
-    others = set(psutil.Process().children(recursive=True))
-
-    def work() -> None:
-        try:
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters=dict(parameters),
-                kernel_name="python3",
-                cwd=project,
-                progress_bar=False,
-                start_timeout=300,  # a busy machine with a cold disk
-                extra_arguments=[
-                    "--log-level=CRITICAL"
-                ],  # the kernel's notes on transport and shutdown are not for readers
-            )
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(0.2)
-            show.update(tail.read())
-    except BaseException:
-        _end_children(others)
-        thread.join(5)
-        raise
-    show.update(tail.read())
-    if errors:
-        _end_children(others)
-        raise _explained(errors[0], notebook, output) from errors[0]
+    papermill.execute_notebook(
+        notebook,
+        output,
+        parameters=dict(parameters),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(project)}},  # not cwd=, which moves this whole process, other threads too
+        progress_bar=False,
+        start_timeout=300,  # a busy machine with a cold disk
+        extra_arguments=[
+            "--log-level=CRITICAL",  # the kernel's notes on transport and shutdown are not for readers
+            f"{_OUTPUT}{output}",
+        ],
+    )
 
 
 def _explained(error: BaseException, notebook: Path, output: Path) -> ReportError:
@@ -312,10 +339,16 @@ def _explained(error: BaseException, notebook: Path, output: Path) -> ReportErro
     return ReportError(f"{notebook.name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _end_children(others: set[psutil.Process]) -> None:
-    """End the kernel and what it started, but not ``others``."""
-    below = [process for process in psutil.Process().children(recursive=True) if process not in others]
-    for kernel in (process for process in psutil.Process().children() if process in below):
+def _end_kernels(output: Path | None = None) -> None:
+    """End the kernel whose notebook is written to ``output``, or all that this process started, with their workers."""
+    ours = f"{_OUTPUT}{output or ''}"
+    kernels, below = [], []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(word.startswith(ours) for word in child.cmdline()):
+                kernels.append(child)
+                below += [child, *child.children(recursive=True)]
+    for kernel in kernels:
         _kill(kernel)
     # its workers notice and end by themselves, and loky's tracker then tidies up after them
     _, alive = psutil.wait_procs(below, timeout=4)

@@ -20,15 +20,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grimp
-import joblib
 import pandas as pd
-from joblib.externals.loky import process_executor
+from joblib.externals.loky import get_reusable_executor, process_executor
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.report.provenance import device_name, now, peak_memory_mb
@@ -207,6 +207,10 @@ class Store:
 # ---------------------------------------------------------------- running
 
 
+#: How long a worker without a unit lives on.
+IDLE_SECONDS = 30.0
+#: Units share out the cores: a library that spread over all of them would only wait for the others.
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR")}
 #: Largest block that a process keeps; glibc takes no larger number.
 KEPT_BYTES = 32 * 2**20
 
@@ -222,6 +226,9 @@ class Progress:
 
     def note(self, message: str) -> None:
         """Something a reader should know, in one line."""
+
+    def computed(self) -> None:
+        """Nothing is left to compute."""
 
 
 class _Job(NamedTuple):
@@ -243,9 +250,10 @@ def run_units(
 ) -> tuple[list[Entry], list[Entry], int]:
     """Run what is not stored yet, and the units that it needs before it.
 
-    On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``, with one job
-    in turn in this process; on a GPU likewise, but trainings of one architecture at once; with the address of a Dask
-    ``scheduler``, on its workers instead (see :mod:`cluster`). Equal units run once.
+    On CPU, units run in ``jobs`` processes with one thread each, so that results do not depend on ``jobs``, each as soon
+    as what it needs is there; with one job in turn in this process. On a GPU they run in turn here, but trainings of one
+    architecture at once; with the address of a Dask ``scheduler``, on its workers instead (see :mod:`cluster`). Equal
+    units run once.
 
     Returns:
         all entries in the order of ``units``; the entries of the units that these need, without rows; how many were
@@ -287,55 +295,65 @@ def _run_jobs(
     def kept(entry: Entry) -> Entry:
         return entry if entry.key in shown else entry.without_rows()
 
-    distinct = {job.key: job for job in wanted}
-    entries = {key: kept(entry) for key in distinct if (entry := store.load(key, progress.note)) is not None}
-    needed = {
-        need.key: need
-        for job in distinct.values()
-        for need in job.needs.values()
-        if job.key not in entries or store.folder(need.key).exists()  # what nobody waits for is not repeated
-    }
-    # A unit that is both wanted and needed counts once, among the needed ones.
-    reused = len(entries.keys() - needed.keys())
-    progress.add(len(distinct.keys() - needed.keys()), reused)
-    if needed:
-        first, also_reused = _run_jobs(list(needed.values()), shown, store, jobs, progress, scheduler)
-        entries, reused = {**first, **entries}, reused + also_reused
-    missing = [job for job in distinct.values() if job.key not in entries]
-    for key in _computed(missing, store, jobs, scheduler) if missing else ():
+    entries: dict[str, Entry] = {}
+    levels = [{job.key: job for job in wanted}]  # each level holds what the one before it needs
+    while levels[-1]:
+        for key in levels[-1].keys() - entries.keys():
+            if (entry := store.load(key, progress.note)) is not None:
+                entries[key] = kept(entry)
+        levels.append(
+            {
+                need.key: need
+                for job in levels[-1].values()
+                for need in job.needs.values()
+                if job.key not in entries or store.folder(need.key).exists()  # what nobody waits for is not repeated
+            }
+        )
+    order = {key: job for level in reversed(levels) for key, job in level.items()}
+    reused = len(entries)
+    progress.add(len(order), reused)
+    missing = [job for key, job in order.items() if key not in entries]
+    for key in _computed(missing, store, jobs, scheduler):
         entry = _stored(store, key, progress.note)
         if entry is None:
-            raise ReportError(
-                f"{describe(distinct[key].unit)}: its stored result could not be read back: check the disk"
-            )
+            raise ReportError(f"{describe(order[key].unit)}: its stored result could not be read back: check the disk")
         entries[key] = kept(entry)
-        progress.done(distinct[key].unit, entry.seconds)
+        progress.done(order[key].unit, entry.seconds)
     return entries, reused
 
 
 def _computed(missing: Sequence[_Job], store: Store, jobs: int, scheduler: str) -> Iterator[str]:
-    """Keys of the jobs, as they are done."""
+    """Keys of the jobs, as they are done; what a job needs comes before it in ``missing``, or is stored."""
     if scheduler:
         from clip_invariance.report import cluster  # imports Dask
 
-        return cluster.spread([functools.partial(_compute, job, store, None) for job in missing], scheduler, store.root)
-    if any(_on_gpu(job.unit) for job in missing):
-        return _in_groups(missing, store)
-    tasks = [joblib.delayed(_compute)(job, store, os.getpid()) for job in missing]
-    workers = min(jobs, len(tasks))
-    return _in_turn(tasks) if workers <= 1 else _in_processes(tasks, workers)
+        for level in _levels(missing):
+            calls = [functools.partial(_compute, job, store, None) for job in level]
+            yield from cluster.spread(calls, scheduler, store.root)
+    elif any(_on_gpu(job.unit) for job in missing):
+        for level in _levels(missing):
+            yield from _in_groups(level, store)
+    elif (workers := min(jobs, len(missing))) > 1:
+        yield from _in_processes(missing, store, workers)
+    else:
+        for job in missing:
+            yield _compute(job, store, os.getpid())
+
+
+def _levels(missing: Sequence[_Job]) -> list[list[_Job]]:
+    """The jobs in groups, each of which needs only groups before it."""
+    depth: dict[str, int] = {}
+    levels: list[list[_Job]] = []
+    for job in missing:  # a need that is stored has no depth
+        depth[job.key] = 1 + max((depth.get(need.key, -1) for need in job.needs.values()), default=-1)
+        if depth[job.key] == len(levels):
+            levels.append([])
+        levels[depth[job.key]].append(job)
+    return levels
 
 
 def _on_gpu(unit: Unit) -> bool:
     return str(unit.params.get("device")).startswith("cuda")
-
-
-Task = tuple[Callable[..., str], tuple[Any, ...], dict[str, Any]]
-
-
-def _in_turn(tasks: Sequence[Task]) -> Iterator[str]:
-    for function, args, kwargs in tasks:
-        yield function(*args, **kwargs)
 
 
 def _in_groups(missing: Sequence[_Job], store: Store) -> Iterator[str]:
@@ -369,10 +387,24 @@ def _compute_together(group: Sequence[_Job], store: Store) -> Iterator[str]:
     yield from (job.key for job in group)
 
 
-def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[str]:
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        # one unit per batch: a batch is lost as a whole when the run is killed
-        yield from joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
+def _in_processes(missing: Sequence[_Job], store: Store, workers: int) -> Iterator[str]:
+    """Each job as soon as a process is free and what it needs is there, in their order otherwise."""
+    executor = get_reusable_executor(workers, timeout=IDLE_SECONDS, env={**os.environ, **_ONE_THREAD})
+    waiting, lacking = list(missing), {job.key for job in missing}
+    running: dict[Future[str], _Job] = {}
+    ended: set[Future[str]] = set()
+    try:
+        while waiting or running or ended:
+            ready = [job for job in waiting if lacking.isdisjoint(need.key for need in job.needs.values())]
+            for job in ready[: workers - len(running)]:
+                waiting.remove(job)
+                running[executor.submit(_compute, job, store, os.getpid())] = job
+            yield from (future.result() for future in ended)  # while the next ones run
+            ended = wait(running, return_when=FIRST_COMPLETED).done if running else set()
+            lacking -= {running.pop(future).key for future in ended}
+    except BaseException:  # of a unit, of a worker that was killed, or Ctrl-C
+        executor.shutdown(kill_workers=True)
+        raise
 
 
 def _compute(job: _Job, store: Store, parent: int | None) -> str:
