@@ -920,12 +920,13 @@ def _pareto_values(found: Measured) -> list[NamedValue | None]:
     return [
         NamedValue("c34_silent", behind[SILENT_][2], "points", PARETO, f"shortfall, {worst}: {_ALONE}"),
         NamedValue("c34_best_single", behind[least][2], "points", PARETO,
-                   f"smallest shortfall of all encoders, {worst}: {least}, on {_ASKED[behind[least][0]]}"),
+                   f"smallest shortfall of all encoders but the one with labels of every task, {worst}: {least}, "
+                   f"on {_ASKED[behind[least][0]]}"),
         NamedValue("c34_all_at_once", behind["tuned for all at once"][2], "points", PARETO,
                    f"shortfall, {worst}: encoder tuned for all tasks at once"),
         None if GENERALIST_ not in behind else NamedValue(
             "c34_generalist", behind[GENERALIST_][2], "points", PARETO,
-            f"shortfall, {worst}: network trained on labels of every task, {_ASKED[behind[GENERALIST_][0]]}"),
+            f"shortfall, {worst}: network trained on labels of every task, on {_ASKED[behind[GENERALIST_][0]]}"),
         _gap("c34_specialist_cost", before, after, PARETO,
              f"{_PROBED}, mean for the car's colour and body: before minus after {FULL} for the light"),
     ]  # fmt: skip

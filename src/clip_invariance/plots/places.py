@@ -255,6 +255,8 @@ def positions_and_reach(summary: pd.DataFrame) -> Figure:
     middle = (axes[0].get_ylim()[0] - 0.5) / 2
     axes[0].text(0.51, middle, "knows the object,\nguesses the half", ha="left", va="center", color=faint())
     panel_claim(axes[1], "Trained on the lower half: does it reach the upper one?")
+    axes[1].axvline(CHANCE, color=faint(), linestyle=":", linewidth=1)
+    axes[1].text(CHANCE + 0.01, axes[1].get_ylim()[0] - 0.08, "chance", ha="left", va="bottom", color=faint())
     axes[1].set_xlim(0, 1.04)
     axes[1].set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
     axes[1].set_xlabel("accuracy")

@@ -163,7 +163,14 @@ def price(table: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("car right, in words, %")
     headline(figure, "What the light costs: from the original weights to the tuned ones")
-    key(figure, {"untuned, probe": PALETTE["blue"], "untuned, probe on the first stage": PALETTE["pink"], **colours})
+    key(
+        figure,
+        {
+            "untuned, probe": PALETTE["blue"],
+            "untuned, probe on the first stage": (PALETTE["pink"], "s", True),
+            **colours,
+        },
+    )
     return figure
 
 
