@@ -196,7 +196,7 @@ def verify(
         print(json.dumps(comparison.as_json(), indent=1))
     else:
         _print_table(
-            ("value", "published", "yours", "tolerance", "within?"),
+            ("value", "published", "yours", "tolerance", "within"),
             [(row.name, *row.printed(), row.outcome) for row in comparison.rows],
         )
         print(verification.score(comparison))
@@ -366,7 +366,7 @@ def _build(source: str) -> None:
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     names = (
-        Column(name, no_wrap=number == 0) for number, name in enumerate(columns)
+        Column(name, no_wrap=number == 0, min_width=len(name)) for number, name in enumerate(columns)
     )  # what a row is about stays whole
     table = Table(*names, box=None, pad_edge=False, header_style="bold")
     for row in rows:
