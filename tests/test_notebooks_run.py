@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from clip_invariance.report import provenance
 from clip_invariance.report.claims import evaluate, load_claims
+from clip_invariance.report.progress import path_beside
 from clip_invariance.report.results import load_results, notebooks, read_run
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,6 +32,11 @@ def test_a_notebook_runs_and_decides_nothing_at_smoke(chapter: str) -> None:
     assert run.profile == "smoke"
     assert run.started >= before
     assert run.figures
+
+    said = [json.loads(line) for line in path_beside(folder.parents[1] / ".partial" / chapter).read_text().splitlines()]
+    announced = next(number for number, line in enumerate(said) if "computed" in line)
+    late = {line["unit"] for line in said[announced:] if line.get("unit")}
+    assert not late, "the next chapter starts when all is said to be computed: these belong into all_units"
 
     claims = [claim for claim in load_claims() if claim.chapter == chapter and claim.conditions]
     rows = evaluate(claims, load_results(PROJECT, "smoke"))
