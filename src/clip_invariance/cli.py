@@ -368,7 +368,7 @@ def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     names = (
         Column(name, no_wrap=number == 0, min_width=len(name)) for number, name in enumerate(columns)
     )  # what a row is about stays whole
-    table = Table(*names, box=None, pad_edge=False, header_style="bold")
+    table = Table(*names, box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for row in rows:
         table.add_row(*row)
     Console().print(table, markup=False)
