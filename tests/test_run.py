@@ -355,6 +355,19 @@ def test_a_unit_that_is_asked_for_twice_counts_once(chapter: Chapter) -> None:
     assert (record.units, record.reused) == (4, 0)
 
 
+def test_all_units_are_computed_one_seed_after_the_other(
+    chapter: Chapter, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process draws the pictures of a seed once. What follows takes their tables from the store."""
+    from fakelab import experiment
+
+    monkeypatch.setenv("FAKELAB_LOG", str(project / "log"))
+    units = experiment.units(chapter.profile, chapter.seeds, chapter.device)
+    assert chapter.compute(units) == 4
+    assert len(chapter.run(units)) == 2 * 4  # rows
+    assert (project / "log").read_text().splitlines() == ["hard 0", "soft 0", "hard 1", "soft 1"]
+
+
 def test_restarted_chapter_is_incomplete_until_finished(chapter: Chapter) -> None:
     finish(chapter)
     assert (chapter.output / "run.json").is_file()
