@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import grimp
 import pandas as pd
+from joblib._parallel_backends import LokyBackend
 from joblib.externals.loky import get_reusable_executor, process_executor
 
 from clip_invariance.errors import ReportError, UsageError
@@ -210,7 +211,7 @@ class Store:
 #: How long a worker without a unit lives on.
 IDLE_SECONDS = 30.0
 #: Units share out the cores: a library that spread over all of them would only wait for the others.
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR")}
+_ONE_THREAD = dict.fromkeys(LokyBackend.MAX_NUM_THREADS_VARS, "1")
 #: Largest block that a process keeps; glibc takes no larger number.
 KEPT_BYTES = 32 * 2**20
 
