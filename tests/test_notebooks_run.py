@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from clip_invariance.report import provenance
@@ -41,3 +43,17 @@ def test_a_notebook_runs_and_decides_nothing_at_smoke(chapter: str) -> None:
     claims = [claim for claim in load_claims() if claim.chapter == chapter and claim.conditions]
     rows = evaluate(claims, load_results(PROJECT, "smoke"))
     assert {row.verdict for row in rows} == {"inconclusive"}, "every rule finds its value, and smoke decides nothing"
+
+
+def test_what_notebooks_import_is_light() -> None:
+    """Each kernel waits for it. Workers train and measure, and have the slow libraries imported once for all."""
+    slow = ["open_clip", "timm", "torchvision", "transformers", "peft", "torch._dynamo"]
+    cells = [cell for path in notebooks(PROJECT).values() for cell in nbformat.read(path, as_version=4).cells]
+    trees = [ast.parse(cell.source) for cell in cells if cell.cell_type == "code"]
+    imports = {
+        ast.unparse(node) for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert "from clip_invariance.experiments import recovery" in imports
+    script = "\n".join(["import sys", *sorted(imports), f"print([name for name in {slow} if name in sys.modules])"])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import importlib
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from joblib.externals.loky import process_executor
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES
@@ -189,6 +190,24 @@ def test_failing_unit_is_named_and_finished_ones_stay(units: list[Unit], store: 
     assert run(units, store)[1] == 2
 
 
+def test_a_failing_unit_ends_the_others_at_once(experiment: Any, store: Store) -> None:
+    """Units may take minutes. Here the other one would wait for a minute."""
+    both = [Unit(experiment.measure, {"arm": arm, "seed": 0, "device": "cpu"}) for arm in ("patient", "broken")]
+    start = time.monotonic()
+    with pytest.raises(ReportError, match="the arm"):
+        run(both, store, jobs=2)
+    assert time.monotonic() - start < 30
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_worker_is_told_in_one_line(experiment: Any, units: list[Unit], store: Store) -> None:
+    killed = Unit(experiment.measure, {"arm": "killed", "seed": 0, "device": "cpu"})
+    with pytest.raises(ReportError, match="was killed; mostly, memory ran out") as caught:
+        run([killed, killed, Unit(experiment.measure, {**killed.params, "seed": 1})], store, jobs=2)
+    assert "\n" not in str(caught.value)
+    assert run(units[:2], store, jobs=2)[1] == 0  # the next run has processes again
+
+
 def test_full_disk_leaves_nothing_half_written(
     units: list[Unit], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,11 +307,3 @@ print(before - held())
 def test_a_unit_leaves_the_memory_that_it_freed_to_the_system() -> None:
     freed = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True).stdout
     assert int(freed) > 300  # of 400 MB
-
-
-def test_a_worker_that_keeps_pictures_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = process_executor._MAX_MEMORY_LEAK_SIZE  # AttributeError: joblib's vendored loky works in another way now
-    monkeypatch.setattr(process_executor, "_MAX_MEMORY_LEAK_SIZE", before)
-    assert before < 1e9  # less than a chapter's pictures and what its steps need
-    store_module._stay()
-    assert process_executor._MAX_MEMORY_LEAK_SIZE > 1e12

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.captions import prompts
@@ -32,6 +31,9 @@ from clip_invariance.models.clip import Tower
 from clip_invariance.profiles import Profile
 from clip_invariance.units import Unit
 from clip_invariance.worlds.factored import Scenes
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ All test pictures of one seed come from the same scenes, changed in one factor a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
-from open_clip.model import CLIP
 from safetensors.torch import load
 from torch import Tensor
 
@@ -49,6 +49,9 @@ from clip_invariance.profiles import Profile
 from clip_invariance.units import Unit
 from clip_invariance.worlds import scenes
 from clip_invariance.worlds.scenes import Scenes
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: Test pictures of each kind; probes are fitted on as many others.
 TESTS = {"smoke": 96, "quick": 2000, "standard": 2000, "full": 4000}

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.captions import prompts
@@ -36,6 +35,9 @@ from clip_invariance.measure.zero_shot import zero_shot_accuracy, zero_shot_scor
 from clip_invariance.models import clip
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 Row = dict[str, Any]
 

@@ -6,10 +6,9 @@ Training and measuring are separate units: an encoder is trained once, and whoev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.captions import Captions
@@ -18,6 +17,9 @@ from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
 from clip_invariance.training import contrastive
 from clip_invariance.training.augment import crop_and_colour
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: Peak learning rates, the best of four (conv) and two (vit) at what captions name, after 300 steps of one run.
 RATES: dict[Tower, float] = {"conv": 4e-3, "vit": 2e-3}

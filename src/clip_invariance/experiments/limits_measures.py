@@ -9,11 +9,11 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.captions import prompts
@@ -38,6 +38,9 @@ from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.collages import Layer
 from clip_invariance.worlds.digits import load_digits
 from clip_invariance.worlds.factored import Scenes
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: What collages are asked about; "lookalike" is the object among the four of its own group.
 ASKED = ("object", "group", "part", "count", "background", "quality")

@@ -10,12 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from clip_invariance.captions import Captions, prompts
@@ -43,6 +42,9 @@ from clip_invariance.training import contrastive, tuning
 from clip_invariance.training.tuning import Method
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 Row = dict[str, Any]
 
@@ -270,7 +272,7 @@ def _probe_heads(model: CLIP, fitted: Pictures, tasks: Sequence[str], seed: int)
     return linear_heads(fit_probes(clip.embed(model, fitted.images), answers, strengths=STRENGTHS, seed=seed))
 
 
-Candidate = tuple[float, CLIP, nn.ModuleDict]
+Candidate = tuple[float, "CLIP", nn.ModuleDict]
 """A learning rate (0: not tuned), and the encoder and the heads that it leads to."""
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.captions import Captions
@@ -20,6 +19,9 @@ from clip_invariance.experiments import caption_training, dashcam_training
 from clip_invariance.models import clip
 from clip_invariance.training import together
 from clip_invariance.units import Unit
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: So many models at once: enough to fill a large card, and their pictures, 80 MB for each seed, still fit a small one.
 MOST = 24

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from open_clip.model import CLIP
-from open_clip.timm_model import TimmModel
 from torch import Tensor
 
 from clip_invariance.measure.geometry import project_on_span
 from clip_invariance.models import clip
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 Depth = Literal["backbone", "embedding", "span", "rest"]
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
@@ -39,6 +40,8 @@ def depths(model: CLIP, images: Tensor, texts: Sequence[str] | Tensor) -> dict[D
 
 def backbone_and_embedding(model: CLIP, images: Tensor) -> tuple[Tensor, Tensor]:
     """What :func:`models.clip.backbone` and :func:`models.clip.embed` give, in one pass where the tower allows it."""
+    from open_clip.timm_model import TimmModel
+
     if not isinstance(model.visual, TimmModel):
         return clip.backbone(model, images), clip.embed(model, images)
     pooled: list[Tensor] = []

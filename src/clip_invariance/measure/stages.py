@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.decodability import Probes
 from clip_invariance.measure.depths import backbone_and_embedding
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 
 @torch.inference_mode()

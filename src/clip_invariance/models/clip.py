@@ -5,6 +5,9 @@ The towers are named in ``clip_conv.json`` and ``clip_vit.json`` beside this fil
 
     model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
     tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")
+
+Importing open_clip takes seconds. Where chapters use it, functions that need it do that: a notebook's kernel, which has
+its workers compute and then draws, does not wait for it.
 """
 
 from __future__ import annotations
@@ -15,21 +18,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
-from open_clip.timm_model import TimmModel
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.transformer import ResidualAttentionBlock
 
 Tower = Literal["conv", "vit"]
 TOWERS: tuple[Tower, ...] = ("conv", "vit")
@@ -59,11 +62,13 @@ def create(tower: Tower, *, size: int, embed_dim: int = 64, seed: int = 0, devic
         raise UsageError(f"unknown image tower {tower!r}: choose one of {', '.join(TOWERS)}")
     if tower == "vit" and size % 8:
         raise UsageError(f"the image tower 'vit' cuts images into patches of 8 pixels: {size} is not a multiple")
+    import open_clip
+
     open_clip.add_model_config(_CONFIGS / f"clip_{tower}.json")
     with torch.random.fork_rng(devices=[]), _without_warning():
         torch.manual_seed(seed)
         model = open_clip.create_model(f"clip_{tower}", force_image_size=size, embed_dim=embed_dim)
-    return cast(CLIP, model.to(device=device, memory_format=torch.channels_last))
+    return cast("CLIP", model.to(device=device, memory_format=torch.channels_last))
 
 
 @contextmanager
@@ -108,6 +113,8 @@ def tokenize(texts: Sequence[str], context_length: int = 32) -> Tensor:
 
 @cache  # it reads a dictionary of 49,152 words
 def _tokenizer(context_length: int) -> SimpleTokenizer:
+    from open_clip.tokenizer import SimpleTokenizer
+
     return SimpleTokenizer(context_length=context_length)
 
 
@@ -123,7 +130,7 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
     said = torch.arange(length, device=tokens.device) <= end[:, None]
     at = said.flatten().nonzero().squeeze(1)
     words = model.token_embedding(tokens[:, :length].flatten()[at]) + model.positional_embedding[at % length]
-    *blocks, last = cast(Sequence[ResidualAttentionBlock], model.transformer.resblocks)
+    *blocks, last = cast("Sequence[ResidualAttentionBlock]", model.transformer.resblocks)
     for block in blocks:
         words = _block(block, words, at, said.shape, wanted=slice(None))
     words = _block(last, words, at, said.shape, wanted=(end + 1).cumsum(0) - 1)
@@ -176,6 +183,9 @@ def before_projection(visual: nn.Module, images: Tensor) -> Tensor:
 
     For a ResNet of the original CLIP, whose attention pooling projects as it pools: the mean over its last map.
     """
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
     if isinstance(visual, TimmModel):
         return cast(Tensor, visual.trunk(images))
     if isinstance(visual, VisionTransformer):
@@ -234,7 +244,7 @@ def restore(
     except (SafetensorError, RuntimeError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"these weights do not fit a {tower} CLIP of {size} px, {embed_dim} wide: {reason}") from None
-    return cast(CLIP, model.to(device=device).eval())
+    return cast("CLIP", model.to(device=device).eval())
 
 
 def save(model: CLIP, folder: Path, tower: Tower) -> None:

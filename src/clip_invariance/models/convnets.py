@@ -23,8 +23,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from timm.layers.blur_pool import BlurPool2d
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
@@ -112,6 +110,8 @@ def halving(inputs: int, outputs: int, kernel: int, border: int, how: Halving = 
     convolution = nn.Conv2d(inputs, outputs, kernel, 1 if how == "blur" else 2, border, bias=False)
     layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
     if how == "blur":
+        from timm.layers.blur_pool import BlurPool2d  # timm takes seconds to import
+
         layers.append(BlurPool2d(outputs, filt_size=3, stride=2, pad_mode="constant"))
     return nn.Sequential(*layers)
 
@@ -165,6 +165,8 @@ class ViT(nn.Module):
     """timm's vision transformer, small, with learned position embeddings; features are the mean of the tokens."""
 
     def __init__(self, size: int) -> None:
+        from timm.models.vision_transformer import VisionTransformer
+
         super().__init__()
         self.net = VisionTransformer(
             img_size=size,

@@ -17,10 +17,10 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,10 +28,9 @@ from typing import NamedTuple
 
 import grimp
 import pandas as pd
-from joblib._parallel_backends import LokyBackend
-from joblib.externals.loky import get_reusable_executor, process_executor
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.report.processes import processes
 from clip_invariance.report.provenance import device_name, now, peak_memory_mb
 from clip_invariance.report.results import sha256, to_json
 from clip_invariance.units import Unit
@@ -208,10 +207,15 @@ class Store:
 # ---------------------------------------------------------------- running
 
 
-#: How long a worker without a unit lives on.
-IDLE_SECONDS = 30.0
-#: Units share out the cores: a library that spread over all of them would only wait for the others.
-_ONE_THREAD = dict.fromkeys(LokyBackend.MAX_NUM_THREADS_VARS, "1")
+#: Libraries that functions of these modules import when they are called: whoever has the modules imported in advance
+#: should have them imported, too. An optimiser imports torch._dynamo.
+_LATER = {
+    f"{PACKAGE}.models.convnets": "timm",
+    f"{PACKAGE}.models.clip": "open_clip",
+    f"{PACKAGE}.training.tuning": "peft",
+    f"{PACKAGE}.training.loop": "torch._dynamo",
+    f"{PACKAGE}.training.supervised": "torch._dynamo",
+}
 #: Largest block that a process keeps; glibc takes no larger number.
 KEPT_BYTES = 32 * 2**20
 
@@ -329,7 +333,7 @@ def _computed(missing: Sequence[_Job], store: Store, jobs: int, scheduler: str) 
         from clip_invariance.report import cluster  # imports Dask
 
         for level in _levels(missing):
-            calls = [functools.partial(_compute, job, store, None) for job in level]
+            calls = [functools.partial(_compute, job, store) for job in level]
             yield from cluster.spread(calls, scheduler, store.root)
     elif any(_on_gpu(job.unit) for job in missing):
         for level in _levels(missing):
@@ -338,7 +342,7 @@ def _computed(missing: Sequence[_Job], store: Store, jobs: int, scheduler: str) 
         yield from _in_processes(missing, store, workers)
     else:
         for job in missing:
-            yield _compute(job, store, os.getpid())
+            yield _compute(job, store)
 
 
 def _levels(missing: Sequence[_Job]) -> list[list[_Job]]:
@@ -364,7 +368,7 @@ def _in_groups(missing: Sequence[_Job], store: Store) -> Iterator[str]:
     for numbers in together.groups([job.unit for job in missing]):
         group = [missing[number] for number in numbers]
         if len(group) == 1:
-            yield _compute(group[0], store, os.getpid())
+            yield _compute(group[0], store)
         else:
             yield from _compute_together(group, store)
 
@@ -390,32 +394,38 @@ def _compute_together(group: Sequence[_Job], store: Store) -> Iterator[str]:
 
 def _in_processes(missing: Sequence[_Job], store: Store, workers: int) -> Iterator[str]:
     """Each job as soon as a process is free and what it needs is there, in their order otherwise."""
-    executor = get_reusable_executor(workers, timeout=IDLE_SECONDS, env={**os.environ, **_ONE_THREAD})
     waiting, lacking = list(missing), {job.key for job in missing}
     running: dict[Future[str], _Job] = {}
     ended: set[Future[str]] = set()
     try:
-        while waiting or running or ended:
-            ready = [job for job in waiting if lacking.isdisjoint(need.key for need in job.needs.values())]
-            for job in ready[: workers - len(running)]:
-                waiting.remove(job)
-                running[executor.submit(_compute, job, store, os.getpid())] = job
-            yield from (future.result() for future in ended)  # while the next ones run
-            ended = wait(running, return_when=FIRST_COMPLETED).done if running else set()
-            lacking -= {running.pop(future).key for future in ended}
-    except BaseException:  # of a unit, of a worker that was killed, or Ctrl-C
-        executor.shutdown(kill_workers=True)
-        raise
+        with processes(workers, _imports(missing)) as executor:
+            while waiting or running or ended:
+                ready = [job for job in waiting if lacking.isdisjoint(need.key for need in job.needs.values())]
+                for job in ready[: workers - len(running)]:
+                    waiting.remove(job)
+                    running[executor.submit(_compute, job, store)] = job
+                yield from (future.result() for future in ended)  # while the next ones run
+                ended = wait(running, return_when=FIRST_COMPLETED).done if running else set()
+                lacking -= {running.pop(future).key for future in ended}
+    except BrokenProcessPool:
+        raise ReportError(
+            "a process that computed units was killed; mostly, memory ran out. Finished units stay: run again, with "
+            "fewer --jobs"
+        ) from None
 
 
-def _compute(job: _Job, store: Store, parent: int | None) -> str:
-    """Run one unit here and store it, unless somebody did meanwhile. Returns the key.
+def _imports(jobs: Sequence[_Job]) -> list[str]:
+    """What the units' source imports: this module, those of this package that their keys cover, and :data:`_LATER`.
 
-    ``parent`` is the process on this machine that gave it out; None on a cluster.
+    Of no other package: what it was at its import would be run, while keys cover what it is now.
     """
-    if parent not in (os.getpid(), None):
-        _end_with(parent)
-        _stay()
+    covered = {source.module for job in jobs for source in job.depends_on if ":" not in source.module}
+    ours = {module for module in covered if module.partition(".")[0] == PACKAGE}
+    return sorted({__name__, *ours, *(library for module, library in _LATER.items() if module in ours)})
+
+
+def _compute(job: _Job, store: Store) -> str:
+    """Run one unit here and store it, unless somebody did meanwhile. Returns the key."""
     if store.folder(job.key).exists():  # by another run, or by a worker that died before it could say so
         return job.key
     _check_unchanged(job.depends_on)  # a worker of a cluster may have been started long before
@@ -492,20 +502,3 @@ def give_back_freed_memory() -> None:
     """Let glibc give back what :func:`keep_freed_memory` made it keep: the next unit asks for blocks of other sizes."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _stay() -> None:
-    """Keep loky from taking kept pictures and freed memory for a leak, and starting a worker anew because of them."""
-    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
-
-
-@functools.cache
-def _end_with(parent: int) -> None:
-    """End this process when ``parent`` is gone: after kill -9 nobody else would tell a worker to stop."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
-from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from clip_invariance.captions import Captions
@@ -17,9 +15,12 @@ from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import encode_tokens, prepare, tokenize
 from clip_invariance.training.loop import minimise, mixed
 
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Changes a batch of prepared images (n, 3, h, w) at random; the generator is on the CPU."""
-Watch = Callable[[int, CLIP], None]
+Watch = Callable[[int, "CLIP"], None]
 """Called with the number of steps done and the model in evaluation mode."""
 
 #: The original CLIP's largest logit scale, exp(4.6052) = 100.
@@ -71,6 +72,8 @@ def fit(
     """
     if len(images) != len(captions):
         raise UsageError(f"{len(images)} images but {len(captions)} captions")
+    from open_clip.loss import ClipLoss
+
     device = images.device
     generator = torch.Generator().manual_seed(seed)
     tokens = tokenize(captions.texts, model.context_length).to(device)
@@ -111,7 +114,7 @@ def fit(
             watch=show,
             watch_at=watch_at,
         )
-    return cast(CLIP, model.eval())
+    return cast("CLIP", model.eval())
 
 
 def _limit_scale(model: CLIP) -> None:

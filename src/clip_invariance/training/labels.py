@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import prepare
 from clip_invariance.training.loop import minimise, mixed
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 
 def fit(

@@ -15,10 +15,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,7 +29,10 @@ from clip_invariance.models.clip import MEAN, STD, tokenize
 from clip_invariance.training.contrastive import MAX_LOG_SCALE
 from clip_invariance.training.loop import BETAS, SHORTEST_CYCLE, WARMING, WEIGHT_DECAY, mixed
 
-Watch = Callable[[int, Sequence[CLIP]], None]
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
+Watch = Callable[[int, "Sequence[CLIP]"], None]
 """Called with the number of steps done and all models, in evaluation mode."""
 
 _WORDS = "token_embedding.weight"

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
-from open_clip.model import CLIP
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import encode_texts, prepare
 from clip_invariance.training.loop import minimise, mixed
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: "projection": the last linear layer; "lora": a low-rank update of every layer (Hu et al. 2022); "full": every weight;
 #: "scratch": every weight, and batch normalisation as in training from the start.
@@ -93,7 +93,7 @@ def fit(
     if method == "lora":
         tuned.visual = trained.merge_and_unload()  # type: ignore[operator]
     tuned.visual.requires_grad_(True)
-    return cast(CLIP, tuned.eval()), heads
+    return cast("CLIP", tuned.eval()), heads
 
 
 def fit_pairs(
@@ -128,6 +128,8 @@ def fit_pairs(
     """
     if not len(one) == len(other) == len(captions):
         raise UsageError(f"pairs: {len(one)} and {len(other)} pictures, {len(captions)} captions")
+    from open_clip.loss import ClipLoss
+
     tuned, contrast = copy_with_own_tower(model), ClipLoss()
     said, scale = encode_texts(model, captions.texts).clone(), model.logit_scale.detach().exp()
     caption = captions.index.to(one.device)
@@ -151,7 +153,7 @@ def fit_pairs(
         rate=rate,
         generator=torch.Generator().manual_seed(seed),
     )
-    return cast(CLIP, tuned.eval())
+    return cast("CLIP", tuned.eval())
 
 
 def with_lora(visual: nn.Module, seed: int) -> nn.Module:
@@ -159,6 +161,8 @@ def with_lora(visual: nn.Module, seed: int) -> nn.Module:
 
     Before training the updates are zero. ``visual`` is changed in place.
     """
+    from peft import LoraConfig, get_peft_model  # as slow to import as open_clip
+
     layers = [name for name, layer in visual.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from open_clip.loss import ClipLoss
-from open_clip.model import CLIP
 from torch import Tensor
 
 from clip_invariance.models.clip import prepare
 from clip_invariance.training.augment import crop_and_colour
 from clip_invariance.training.loop import minimise, mixed
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
 
 #: Of the softmax over the other pictures of a batch (Chen et al. 2020 use 0.1 to 0.5).
 TEMPERATURE = 0.2
@@ -33,6 +34,8 @@ def loss_of_views(model: CLIP, seed: int) -> Callable[[Tensor], Tensor]:
     Returns:
         the loss of prepared images (n, 3, h, w), with new views in each call.
     """
+    from open_clip.loss import ClipLoss
+
     contrast, scale = ClipLoss(), torch.tensor(1 / TEMPERATURE, device=model.logit_scale.device)
     generator = torch.Generator().manual_seed(seed + _APART)
 
@@ -66,4 +69,4 @@ def fit(model: CLIP, images: Tensor, *, steps: int, batch: int = 128, rate: floa
         rate=rate,
         generator=torch.Generator().manual_seed(seed),
     )
-    return cast(CLIP, model.eval())
+    return cast("CLIP", model.eval())
