@@ -34,7 +34,7 @@ from clip_invariance.experiments.recovery_pictures import (
     exams,
     pool_scenes,
 )
-from clip_invariance.experiments.recovery_tuning import BOLD, GENTLE, RATES, _classes
+from clip_invariance.experiments.recovery_tuning import BOLD, GENTLE, RATES, _classes, pixels_by_labels
 from clip_invariance.measure.decodability import fit_probes
 from clip_invariance.measure.stages import linear_heads, stages
 from clip_invariance.measure.statistics import Estimate
@@ -351,7 +351,8 @@ def test_encoders_of_chapter_4_are_needed_not_trained_again() -> None:
             recovery_training.train_on_labels,
         )
         for unit in units:
-            assert unit.needs["encoder"] in known or unit.needs["encoder"].function in own
+            if unit.function is not pixels_by_labels:  # the control without an encoder
+                assert unit.needs["encoder"] in known or unit.needs["encoder"].function in own
     with pytest.raises(UsageError, match="nobody's"):
         recovery.encoder_unit("nobody's", "smoke", 0, "cpu")
 
@@ -389,6 +390,8 @@ def keys_of(unit: Unit) -> Keys:
             ("frozen", task, depth, shown, labels, 1.0)
             for depth in depths for task in LOST for labels in params["budgets"] for shown in tests
         ]  # fmt: skip
+    if name == "pixels_by_labels":
+        return [("frozen", task, "pixels", USUAL, labels, 1.0) for task in LOST for labels in params["budgets"]]
     if name == "tune":
         task, rest = params["task"], [("rate", params["task"]), ("trained", params["task"])]
         tasks, lost = (list(ASKED) if task == "all" else [task]), task in LOST
@@ -589,7 +592,7 @@ def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Mea
         "labelled pictures"
     )
     assert advice.loc[8, "do"] == "label more"
-    assert advice.loc[16, "do"] == recovery.LORA
+    assert advice.loc[16, "do"] == f"{recovery.LORA}; probe if words must stay"
     where = {"metric": "frozen", "factor": "light", "labels": 16, "depth": recovery.FIRST_STAGE, **silent}
     early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned), "light")
     assert early.set_index("labelled pictures").loc[16, "do"] == "first stage"
@@ -598,6 +601,24 @@ def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Mea
         "labelled pictures"
     )
     assert beside.loc[16, "do"] == recovery.APART  # as good as tuning, and the encoder stays as it is
+    lucky = set_to(tuned, 0.2, metric="tuned", method="full", task="light", labels=16, seed=0)
+    for method in ("lora", "scratch"):
+        lucky = set_to(lucky, 0.55, metric="tuned", method=method, task="light", labels=16)
+    unsure = recovery.advice_table(measured._replace(probes=set_to(probes, 0.52, **silent), tuned=lucky), "light")
+    assert unsure["do"].tolist() == ["label more"] * 2  # a mean that one seed makes is no advice
+
+
+def test_pixels_are_a_control_with_the_same_labels(measured: Measured) -> None:
+    where = {"metric": "frozen", "factor": "light", "labels": 16}
+    probes = set_to(measured.probes, 0.7, origin=recovery.PIXELS_, **where)
+    probes = set_to(probes, 0.9, origin=recovery.SILENT_, depth=recovery.FIRST_STAGE, **where)
+    found = measured._replace(probes=probes)
+    named = {row.name: row.estimate.value for row in recovery.values(found)}
+    assert named["light_pixels_16"] == pytest.approx(70)
+    assert named["light_early_over_pixels_16"] == pytest.approx(20)
+    table = recovery.advice_table(found, "light").set_index("labelled pictures")
+    assert table.loc[16, recovery.PIXELS_] == pytest.approx(70)
+    assert recovery.PIXELS_ not in "".join(table["do"])
 
 
 @pytest.mark.parametrize("profile", ["smoke", "standard"])

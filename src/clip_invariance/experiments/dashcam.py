@@ -327,7 +327,8 @@ def decision_table(table: pd.DataFrame) -> pd.DataFrame:
     """False-go rate at 1 % false stops, by mention rate, light size and way of reading.
 
     Returns:
-        light_size, reader ("words", "probe, embedding", "probe, backbone"; "trained on labels"), mention, value ...
+        light_size, reader ("words", "probe, embedding", "probe, backbone"; "trained on labels" and "untrained": probes on
+        the embedding), mention, value ...
     """
     readers = {"words": "words", "probe, embedding": "embedding", "probe, backbone": "backbone"}
     parts = []
@@ -336,9 +337,10 @@ def decision_table(table: pd.DataFrame) -> pd.DataFrame:
             for reader, depth in readers.items():
                 found = percent(table, Arm(mention=rate, light_size=light_size), "false_go", depth)
                 parts.append({"light_size": light_size, "reader": reader, "mention": rate, **_interval(found)})
-        ceiling = percent(table, LABELS[light_size], "false_go", "embedding")
-        if len(ceiling):
-            parts.append({"light_size": light_size, "reader": "trained on labels", **_interval(ceiling)})
+        for reader, arm in (("trained on labels", LABELS[light_size]), ("untrained", UNTRAINED[light_size])):
+            found = percent(table, arm, "false_go", "embedding")
+            if len(found):
+                parts.append({"light_size": light_size, "reader": reader, **_interval(found)})
     return pd.DataFrame(parts)
 
 
@@ -422,7 +424,7 @@ def values(table: pd.DataFrame, pixels: pd.DataFrame, alone: pd.DataFrame, paste
         for row in [
             *_pair_values(table),
             *_left_values(table, pixels),
-            *_reading_values(table),
+            *_reading_values(table, pixels),
             *_mention_values(table),
             *_control_values(table),
             *_photograph_values(alone, pasted),
@@ -525,7 +527,7 @@ def _left_values(table: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue |
     return rows
 
 
-def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
+def _reading_values(table: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue | None]:
     ceiling = probe(table, LABELS["small"])
     run, light = "red lights driven through at one needless stop in a hundred green ones", "for the small light"
     return [
@@ -542,6 +544,8 @@ def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
         _mean("c29_untrained", probe(table, UNTRAINED["small"]), "%", MENTION, f"{_PROBE} {light}, untrained encoder"),
         _mean("c29_untrained_backbone", probe(table, UNTRAINED["small"], depth="backbone"), "%", MENTION,
               f"{_BEFORE} {light}, untrained encoder"),
+        _mean("c29_grey", _pixels(pixels, "small", "light", "grey pixels"), "%", LEFT,
+              f"accuracy of a probe on pixels without colour {light}"),
         _mean("light_untrained_large", probe(table, UNTRAINED["large"]), "%", MENTION,
               f"{_PROBE} for the large light, untrained encoder"),
         _gap("c29_gap_probe", ceiling, probe(table, SILENT), MENTION,
@@ -554,6 +558,10 @@ def _reading_values(table: pd.DataFrame) -> list[NamedValue | None]:
               f"accuracy {light} by vote of the ten nearest neighbours in the embedding, {_NEVER}"),
         _mean("c29_false_go", percent(table, SILENT, "false_go", "embedding"), "%", DECISION,
               f"{run}, by a probe on the embedding, {_NEVER}"),
+        _mean("c29_false_go_untrained", percent(table, UNTRAINED["small"], "false_go", "embedding"), "%", DECISION,
+              f"{run}, by a probe on the embedding, untrained encoder"),
+        _mean("c29_false_go_large", percent(table, LARGE, "false_go", "embedding"), "%", DECISION,
+              f"{run}, by a probe on the embedding, large light, {_NEVER}"),
         _mean("c29_false_go_words", percent(table, SILENT, "false_go", "words"), "%", DECISION,
               f"{run}, by words (zero-shot), {_NEVER}"),
         _mean("c29_false_go_mentioned", percent(table, TALKATIVE, "false_go", "embedding"), "%", DECISION,
@@ -618,6 +626,10 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
         for name, arm in {**CONTROLS, "views": VIEWS}.items()
     ]  # fmt: skip
     longer = CONTROLS["three times as long"]
+    for depth, name, what in (("embedding", "", _PROBE), ("backbone", "_backbone", _BEFORE)):
+        usual, late = (probe(table, arm, depth=depth) for arm in (SILENT, longer))
+        said = f"{what} for the small light, {_NEVER}: usual number of steps minus three times as many"
+        rows.append(_gap(f"lost_in_three_times_as_long{name}", usual, late, COURSE, said))
     rows.append(_mean("control_three_times_as_long_backbone", probe(table, longer, depth="backbone"), "%", COURSE,
                       f"{_BEFORE} for the small light, {_CONTROLLED['three times as long']}"))  # fmt: skip
     for rate, arm in {0.0: longer, **PATIENT}.items():

@@ -556,6 +556,10 @@ def _digit_values(of_cards: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedVal
                 f"{_BEFORE} {what}, {never}, {on_pixels}"),
         _points("c38_printed_gap", seen("cards_silent", "embedding", "printed") - raw["printed"], DIGITS,
                 f"{_PROBE} {printed}, {never}, {on_pixels}"),
+        _points("c38_untrained_gap", seen("cards_untrained", "embedding") - raw["handwritten"], DIGITS,
+                f"{_PROBE} {what}, untrained encoder, {on_pixels}"),
+        _points("c38_lost", seen("cards_untrained", "embedding") - seen("cards_silent", "embedding"), DIGITS,
+                f"{_PROBE} {what}: untrained encoder minus {never}"),
         _points("c38_words_gap", seen("cards_named", "words") - raw["handwritten"], DIGITS,
                 f"{_WORDS} {what}, {always}, {on_pixels}"),
         _mean("c38_words_silent", seen("cards_silent", "words"), DIGITS, f"{_WORDS} {what}, {never}, chance 10 %"),
@@ -672,6 +676,19 @@ def _surroundings_values(table: pd.DataFrame) -> list[NamedValue | None]:
                 f"accuracy before an unusual background, {apart} minus {together}: captions minus {_ON_THING}"),
         _points("c41_named_drop", right(PLAIN) - right(f"{firm}_named"), TOGETHER,
                 f"{elsewhere}: {apart} minus {together} with the background named"),
+        *(
+            _points(f"c41_gap_{name}", right(f"{firm}_{name}", "usual") - right(f"{firm}_{name}"), TOGETHER,
+                    f"{how} before the thing's usual background minus before another one, {tied_firmly}{said}")
+            for name, how, said in (
+                ("named", _WORDS, ", captions name the background, too"),
+                ("labels", "accuracy", f": {_ON_LABELS} for thing and background"),
+                ("thing", "accuracy", f": {_ON_THING}"),
+            )
+        ),
+        _mean("c41_usual_named", right(f"{firm}_named", "usual"), TOGETHER,
+              f"{usual}, {tied_firmly}, captions name the background, too"),
+        _mean("c41_other_named", right(f"{firm}_named"), TOGETHER,
+              f"{elsewhere}, {tied_firmly}, captions name the background, too"),
         NamedValue("c41_rise", rise, "points", TOGETHER,
                    f"{elsewhere}: largest gain from one degree of going together to the next, negative if none")
         if rise is not None else None,

@@ -31,6 +31,7 @@ from clip_invariance.experiments.recovery_tuning import (
     GENTLE,
     RATES,
     map_words,
+    pixels_by_labels,
     probe_by_labels,
     pull_together,
     read,
@@ -59,6 +60,8 @@ PULL = 10.0
 LINE = [0.0, 0.25, 0.5, 0.75, 1.0]
 #: An encoder this close to the best on a task, in points, is tied with it.
 TIE = 2.0
+#: Points above chance from which on an accuracy is worth having.
+CLEAR = 10.0
 
 CHANCE = {factor: 100 / len(values) for factor, values in ASKED.items()}
 
@@ -78,12 +81,15 @@ ARMS: dict[str, Arm] = {
     LONGER_: CONTROLS["three times as long"],
 }
 WORDLESS = (UNTRAINED_, LABELS_, VIEWS_, GENERALIST_)
+#: No encoder at all.
+PIXELS_ = "raw pixels"
 #: Trained for this chapter, in standard and full runs.
 OWN = (BESIDE_, FIFTH_, EVERYTHING_, GENERALIST_)
 
 # Names of the figures, for the values that they show.
 CURVES, DEPTHS, LINES, MOVED = "labels_needed", "depths", "price", "invariances"
 MAPPED, KEPT, PARETO, COSTS = "word_map", "kept_from_the_start", "one_or_many", "cost_of_tuning"
+ADVICE = {"light": "what_to_do_light", "pedestrian": "what_to_do_crossing"}
 
 
 class Tuning(NamedTuple):
@@ -165,13 +171,18 @@ def read_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def probe_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Probes on frozen encoders by number of labels; of the silent one, and of the network untrained, at every depth."""
-    return [
+    """Probes by number of labels: of the silent encoder, and of the network untrained, at every depth; of raw pixels."""
+    budgets = {"budgets": BUDGETS[profile.name]}
+    of_pixels = [
+        Unit(pixels_by_labels, {"origin": PIXELS_, **budgets, **_shared(profile, seed, device)})
+        for seed in range(seeds)
+    ]
+    return of_pixels + [
         Unit(
             probe_by_labels,
             {
                 "origin": name,
-                "budgets": BUDGETS[profile.name],
+                **budgets,
                 "every_depth": name in (SILENT_, UNTRAINED_),
                 "tests": _tests_of(name in (SILENT_, UNTRAINED_)),
                 **_shared(profile, seed, device),
@@ -313,6 +324,11 @@ def early(found: Measured, labels: int, shown: str, origin: str = SILENT_) -> pd
     """A probe for the light on the first stage of the image tower, in any of the tests."""
     where = {"origin": origin, "depth": FIRST_STAGE, "labels": labels, "shown": shown}
     return percent(found.probes, "light", metric="frozen", **where)
+
+
+def of_pixels(found: Measured, task: str, labels: int) -> pd.Series:
+    """A probe on raw pixels with so many labels, tested as usual."""
+    return frozen(found, task, labels, PIXELS_, "pixels")
 
 
 def best_frozen(found: Measured, task: str, labels: int, depths: Sequence[str]) -> pd.Series:
@@ -594,11 +610,12 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
 
     The advice is the cheapest way within TIE of the best mean: a probe on what the encoder puts out, a probe on its first
     stage, the same network trained from scratch beside the encoder, then low-rank adaptation, then full fine-tuning. The
-    first three leave the encoder as it is. The first stage of the untrained network is a control and no advice.
+    first three leave the encoder as it is; where the advice is to tune it, the best of them is named, too. It is to label
+    more where no way has its whole interval CLEAR points above chance. The last two columns are controls and no advice.
 
     Returns:
         labels, do (text), probe (the better of two depths), first stage, separate network, what tuning reaches, and the
-        control.
+        controls: the first stage of the untrained network, raw pixels.
     """
     rows = []
     for labels in budgets_of(found):
@@ -609,11 +626,17 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
         }
         reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
         means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
-        good = [name for name, value in means.items() if value >= max(means.values()) - TIE]
-        useless = max(means.values()) < CHANCE[task] + 10
-        row = {"labelled pictures": labels, "do": "label more" if useless else good[0]} | means
-        control = frozen(found, task, labels, UNTRAINED_, FIRST_STAGE)
-        rows.append(row | ({"first stage, untrained": float(control.mean())} if len(control) else {}))
+        do = next(name for name, value in means.items() if value >= max(means.values()) - TIE)
+        if do in TUNED_AS:
+            beside = max((name for name in means if name not in TUNED_AS), key=lambda name: means[name])
+            do = f"{do}; {beside} if words must stay"
+        lowest = max(_interval(samples)["low"] for samples in reached.values() if len(samples))
+        row = {"labelled pictures": labels, "do": do if lowest >= CHANCE[task] + CLEAR else "label more"} | means
+        controls = {
+            "first stage, untrained": frozen(found, task, labels, UNTRAINED_, FIRST_STAGE),
+            PIXELS_: of_pixels(found, task, labels),
+        }
+        rows.append(row | {name: float(samples.mean()) for name, samples in controls.items() if len(samples)})
     return pd.DataFrame(rows)
 
 
@@ -699,14 +722,21 @@ def _recovery_values(found: Measured) -> list[NamedValue | None]:
     ceiling = percent(found.reads, "light", metric="probe", origin=LABELS_, depth="embedding")
     scratch = tuned(found, Tuning(UNTRAINED_, "scratch", "light", many))
     everywhere = best_frozen(found, "light", many, depths_of(found))
+    net = "on the small light over the better probe minus what words lose on the car's colour and body"
     share = percent(found.tuned, "light", metric="trained", **Tuning(SILENT_, "lora", "light", many)._asdict())
     better = f"{LORA} minus the better of the probes on the embedding and before the projection"
     small = "accuracy for the small light"
     return [
         _gap("c32_gain", light, probe, CURVES, f"{small}, {many} labelled pictures: {better}"),
         _gap("c32_net", light - probe, before - after, LINES,
-             f"what {LORA} with {many} labelled pictures gains on the small light over the better probe minus what words "
-             "lose on the car's colour and body"),
+             f"what {LORA} with {many} labelled pictures gains {net}"),
+        *(
+            _gap(f"net_lora_{n}",
+                 tuned(found, Tuning(SILENT_, "lora", "light", n)) - best_frozen(found, "light", n, usual),
+                 before - captioned(found.tuned, **Tuning(SILENT_, "lora", "light", n)._asdict()), COSTS,
+                 f"what {LORA} with {n:,} labelled pictures gains {net}")
+            for n in budgets_of(found) if n != many
+        ),
         _gap("c32_cost", before, after, LINES,
              f"{_WORDS}: before minus after {LORA} for the small light with {many} labelled pictures"),
         _gap("c32_gain_pedestrian", crossing, best_frozen(found, "pedestrian", many, usual), CURVES,
@@ -748,6 +778,15 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
             rows.append(
                 _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{what}: untrained network trained on {labels} alone")
             )
+            first, pixels = frozen(found, task, n, depth=FIRST_STAGE), of_pixels(found, task, n)
+            advice = ADVICE[task]
+            rows += [
+                _mean(f"{task}_pixels_{n}", pixels, advice, f"{what}: probe on raw pixels, {labels}"),
+                _gap(f"{task}_early_learned_{n}", first, untrained, CURVES,
+                     f"{what}: {EARLY}, {labels}, {_ALONE} minus untrained network"),
+                _gap(f"{task}_early_over_pixels_{n}", first, pixels, advice,
+                     f"{what}: {EARLY}, {_ALONE}, minus probe on raw pixels, {labels}"),
+            ]  # fmt: skip
             told = frozen(found, task, n, TALKATIVE_)
             rows.append(_mean(f"{task}_mentioned_{n}", told, CURVES,
                               f"{what}: {PROBE}, captions always mention light and pedestrian, {labels}"))  # fmt: skip
@@ -777,6 +816,8 @@ def _rate_values(found: Measured) -> list[NamedValue | None]:
             with_labels = f"{way} for the small light with {n:,} labelled pictures"
             rows.append(_mean(f"{method}_bold_{n}", pd.Series(bold, rate.index), COSTS,
                               f"seeds in which validation chose the larger learning rate, {with_labels}"))  # fmt: skip
+            rows.append(_mean(f"{method}_idle_{n}", 100.0 * (rate == 0), COSTS,
+                              f"seeds in which validation chose not to tune, {with_labels}"))  # fmt: skip
             for name, metric, which in (("gentle", GENTLE, "smaller"), ("bold", BOLD, "larger")):
                 after = percent(found.tuned, CAPTIONED, metric=metric, **wanted._asdict())
                 rows.append(_gap(f"cost_{method}_{name}_{n}", before, after, COSTS,
@@ -831,6 +872,9 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
     def words(table: pd.DataFrame, factor: str) -> pd.Series:
         return percent(table, factor, metric="zero_shot", shown=USUAL)
 
+    def words_wide(table: pd.DataFrame) -> pd.Series:
+        return percent(table, "light", metric="zero_shot", shown=CLOSE)
+
     def left(table: pd.DataFrame) -> pd.Series:
         after = probe(table, "time")
         return percent_of(after - CHANCE["time"], probe(before, "time") - CHANCE["time"])
@@ -850,6 +894,13 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
               f"zero-shot accuracy for the small light after {steps} 2,000 {said}"),
         _mean("c33_words", words(told, "light"), MOVED,
               f"zero-shot accuracy for the small light after {steps} {many} {said}"),
+        _mean("c33_words_before", words(before, "light"), MOVED, f"zero-shot accuracy for the small light, {_ALONE}"),
+        _mean("c33_words_wide_before", words_wide(before), LINES,
+              f"zero-shot accuracy for the light drawn twice as wide, {_ALONE}"),
+        _mean("c33_words_wide", words_wide(told), LINES,
+              f"zero-shot accuracy for the light drawn twice as wide after {steps} {many} {said}"),
+        _gap("c33_words_wide_gain", words_wide(told), words_wide(before), LINES,
+             f"zero-shot accuracy for the light drawn twice as wide: after {steps} {many} {said} minus before"),
         _mean("c33_words_pedestrian", words(told, "pedestrian"), MOVED,
               f"zero-shot accuracy for somebody crossing after {steps} {many} {said}"),
         _gap("c33_cost_others", probe(before, OTHERS), probe(told, OTHERS), MOVED,
@@ -878,6 +929,8 @@ def _map_values(found: Measured) -> list[NamedValue | None]:
             _mean(f"words_{factor}", plain, MAPPED, f"{what}, {_ALONE}"),
             _mean(f"mapped_{factor}", mapped, MAPPED,
                   f"{what}, {_ALONE}, through one linear map fitted to {labels:,} labelled pictures"),
+            _gap(f"map_gain_{factor}", mapped, plain, MAPPED,
+                 f"{what}, {_ALONE}: through one linear map fitted to {labels:,} labelled pictures minus without it"),
             _mean(f"probed_{factor}", probe, MAPPED,
                   f"{_PROBED} for {_ASKED[factor]}, {_ALONE}, {labels:,} labelled pictures"),
         ]  # fmt: skip
@@ -893,7 +946,7 @@ def _kept_values(found: Measured) -> list[NamedValue | None]:
         "everything": (EVERYTHING_, "all captions rewritten to mention everything"),
     }
     unmentioned = (*LOST, *OTHERS)
-    rows = []
+    rows: list[NamedValue | None] = []
     for short, (name, said) in names.items():
         there = found.reads[found.reads["origin"] == name]
         rows += [
@@ -917,7 +970,17 @@ def _pareto_values(found: Measured) -> list[NamedValue | None]:
     specialist = Tuning(SILENT_, "full", "light", many)
     after = percent(found.tuned, CAPTIONED, metric="probe", depth="embedding", **specialist._asdict())
     worst = "accuracy of the best encoder's probe minus this one's on its worst task"
+    idle = {
+        task: percent(found.tuned, task, metric="rate", **Tuning(SILENT_, "full", task, many)._asdict()) == 0
+        for task in dict.fromkeys(found.tuned["task"])
+    }
     return [
+        *(
+            _mean(f"idle_full_{task}", 100.0 * seeds, PARETO,
+                  f"seeds in which validation chose not to tune, {FULL} for {_ASKED.get(task, 'everything at once')} with "
+                  f"{many} labelled pictures")
+            for task, seeds in idle.items()
+        ),
         NamedValue("c34_silent", behind[SILENT_][2], "points", PARETO, f"shortfall, {worst}: {_ALONE}"),
         NamedValue("c34_best_single", behind[least][2], "points", PARETO,
                    f"smallest shortfall of all encoders but the one with labels of every task, {worst}: {least}, "

@@ -196,6 +196,26 @@ def probe_by_labels(
     return pd.DataFrame(rows)
 
 
+def pixels_by_labels(
+    origin: str, budgets: Sequence[int], pictures: int, test: int, seed: int, device: str
+) -> pd.DataFrame:
+    """The control of :func:`probe_by_labels` without any network: probes on the pixels of the same labelled pictures.
+
+    Returns:
+        metric "frozen", depth "pixels", by labels, tested as usual.
+    """
+    known, asked = pool(pictures, seed, device), exams(test, seed, device)[USUAL]
+    x, z = known.images.flatten(1), asked.images.flatten(1)
+    rows = []
+    for task in LOST:
+        for n in budgets:
+            chosen = torch.cat(budget(known.labels, [task], n, seed))
+            probes = fit_probes(x[chosen], {task: known.labels[task][chosen]}, strengths=STRENGTHS, seed=seed)
+            right = probes.accuracy(z, asked.labels)[task]
+            rows.append(_row("frozen", task, right, depth="pixels", labels=n))
+    return pd.DataFrame(rows)
+
+
 # ---------------------------------------------------------------- tuning with labels
 
 

@@ -209,7 +209,7 @@ def describe_decision(table: pd.DataFrame) -> str:
             rows = table[(table["light_size"] == size) & (table["reader"] == reader)].sort_values("mention")
             parts.append(
                 f"{size} light, {reader}: {_percent(rows['value'].iloc[0])} if captions never mention it, "
-                f"{_percent(rows['value'].iloc[-1])} at a mention rate of {rows['mention'].iloc[-1]:g}"
+                f"{_percent(rows['value'].iloc[-1])} if {100 * rows['mention'].iloc[-1]:g} % of them do"
             )
     return f"Share of red lights driven through at one percent of needless stops. {'; '.join(parts)}. Guessing: 99 %."
 

@@ -83,7 +83,7 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
     parts = []
     for task in dict.fromkeys(table["task"]):
-        for name in (PROBE, BACKBONE, EARLY, EARLY_UNTRAINED, LORA, FULL):
+        for name in (PROBE, BACKBONE, EARLY, LORA, FULL, SCRATCH, EARLY_UNTRAINED, MENTIONED):
             rows = table[(table["task"] == task) & (table["series"] == name)].sort_values("labels")
             if len(rows):
                 along = ", ".join(f"{n} labels: {v:.0f}" for n, v in zip(rows["labels"], rows["value"], strict=True))
@@ -118,13 +118,11 @@ def depths(table: pd.DataFrame) -> Figure:
 
 def describe_depths(table: pd.DataFrame) -> str:
     """Alt text of :func:`depths`."""
-    most, parts = table["labels"].max(), []
-    for task in dict.fromkeys(table["task"]):
-        for encoder in dict.fromkeys(table["encoder"]):
-            rows = table[(table["task"] == task) & (table["labels"] == most) & (table["encoder"] == encoder)]
-            read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
-            parts.append(f"{THINGS[task]}, {encoder}: {read}")
-    return f"Accuracy in percent with {most} labelled pictures, by what is read or tuned. {'; '.join(parts)}."
+    parts = []
+    for (task, labels, encoder), rows in table.groupby(["task", "labels", "encoder"], sort=False):
+        read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
+        parts.append(f"{THINGS[task]}, {labels} labelled pictures, {encoder}: {read}")
+    return f"Accuracy in percent, by what is read or tuned. {'; '.join(parts)}."
 
 
 # ---------------------------------------------------------------- price
@@ -180,15 +178,14 @@ def describe_price(table: pd.DataFrame) -> str:
     for shown in dict.fromkeys(table["shown"]):
         for name in (LORA, FULL):
             rows = table[(table["shown"] == shown) & (table["series"] == name)].sort_values("share")
-            ends = [
-                f"light {row['light']:.0f}, car {row['captioned']:.0f}" for _, row in rows.iloc[[0, 2, -1]].iterrows()
-            ]
-            parts.append(f"{shown}, {name}: {' then '.join(ends)}")
-        first = table[(table["shown"] == shown) & (table["series"] == EARLY)].iloc[0]
-        parts.append(f"{shown}, {EARLY}, nothing tuned: light {first['light']:.0f}")
+            along = [f"light {row['light']:.0f}, car {row['captioned']:.0f}" for _, row in rows.iterrows()]
+            parts.append(f"{shown}, {name}: {' then '.join(along)}")
+        for name, how in ((WORDS, f"{WORDS}, as the car"), (EARLY, f"{EARLY}, nothing tuned")):
+            point = table[(table["shown"] == shown) & (table["series"] == name)].iloc[0]
+            parts.append(f"{shown}, {how}: light {point['light']:.0f}, car {point['captioned']:.0f}")
     return (
         "Accuracy in percent for the light against that for the car's colour and body in words, for weights at the "
-        f"beginning, half way and at the end of tuning. {'; '.join(parts)}."
+        f"beginning, a quarter, half and three quarters of the way and at the end of tuning. {'; '.join(parts)}."
     )
 
 
