@@ -501,6 +501,19 @@ def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[Nam
                 series = accuracy(measured, arm, "embedding", factor, untrained=untrained)
                 yield _percent(f"{name}_embedding_{factor}", series, MATRIX if name != "longer" else COURSE,
                                f"accuracy of a probe on the embedding for the {factor}, {which}")  # fmt: skip
+    four = tuple(factor for factor in OMITTED if factor != "background")
+    for arm, untrained, name, which in (
+        ("object", True, "untrained", "untrained encoder"),
+        ("object", False, "object", NAMED),
+        (LONGER, False, "longer", f"{NAMED}, {LONG}"),
+    ):
+        for factors, short, on in (
+            (("background",), "background", f"{SKILL} on the background"),
+            (four, "four", f"mean {SKILL} on medium, place, size and rotation"),
+        ):
+            if has(measured, arm):
+                yield _percent(f"skill_{short}_{name}", skill(measured, arm, factors=factors, untrained=untrained), MATRIX,
+                               f"{on}, {which}, probe on the embedding")  # fmt: skip
     yield _percent("everything_zero_shot_object", accuracy(measured, "everything", ZERO_SHOT, "object"), MATRIX,
                    f"zero-shot accuracy for the object, {SAID_ALL}")  # fmt: skip
     if has(measured, LONGER):
@@ -596,6 +609,18 @@ def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[Name
     here, elsewhere = (share(measured, "object", f"head_{w}", "embedding", "object") for w in ("here", "elsewhere"))
     head = "classifier of the object trained at one place"
     keeps = f"share of its accuracy above chance that a {head} keeps elsewhere"
+    for arm, untrained, name, which in (
+        ("object", True, "untrained", "untrained encoder"),
+        ("everything", False, "everything", SAID_ALL),
+        ("background", False, "background", "captions name the background alone"),
+    ):
+        if has(measured, arm):
+            ends = [
+                share(measured, arm, f"head_{w}", "embedding", "object", untrained=untrained)
+                for w in ("here", "elsewhere")
+            ]
+            yield _points(f"c17_drop_{name}", ends[0], ends[1], HEADS,
+                          f"accuracy of a {head}: there minus elsewhere, on the embedding, {which}")  # fmt: skip
     yield _points("c17_drop", here, elsewhere, HEADS,
                   f"accuracy of a {head}: there minus elsewhere, on the embedding, {NAMED}")  # fmt: skip
     yield _percent("c17_here", here, HEADS, f"accuracy of a {head} and tested there, on the embedding, {NAMED}")
@@ -622,6 +647,12 @@ def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
                                f"mean {SKILL} on {OTHERS}, each mentioned in {100 * rate:.0f} % of captions, {what}"
                                )  # fmt: skip
         for factor in OMITTED:
+            for rate, when in ((0.1, "mentioned in 10 % of captions"), (1.0, "always mentioned")):
+                arm = next(arm for arm, known in RATES.items() if known == rate)
+                if has(measured, arm):
+                    yield _percent(f"c18_{name}_{factor}_at_{round(100 * rate)}",
+                                   skill(measured, arm, metric, factors=(factor,)), DOSE,
+                                   f"{SKILL} on the {factor}, each of {OTHERS} {when}, {what}")  # fmt: skip
             slopes = [skill(measured, arm, metric, factors=(factor,)) for arm in ("everything", "object")]
             yield _points(f"c18_slope_{name}_{factor}", slopes[0], slopes[1], DOSE,
                           f"{SKILL} on the {factor}, {what}: always mentioned minus never")  # fmt: skip
@@ -667,6 +698,13 @@ def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
         cells = [_response(measured, arm, "moved") for levels, arm in FACTORIAL.items() if levels[0] == policy]
         yield _percent(f"c19_moved_{name}", pd.concat(cells, axis=1).mean(axis=1), FACTORIAL_FIGURE,
                        f"{_moved('background')}, {said}, mean of four trainings")  # fmt: skip
+    for tower, arm in (("convolutional", "object"), ("vit", "object, vit")):
+        which = f"{NAMED}, {'convolutional tower' if tower == 'convolutional' else 'vision transformer'}"
+        for response, short in (("probe, embedding", "embedding"), ("probe, span", "span")):
+            yield _percent(f"c19_{tower}_{short}", _response(measured, arm, response), FACTORIAL_FIGURE,
+                           f"{SKILL} on the background, {READ[short]}, {which}")  # fmt: skip
+        yield _percent(f"c19_{tower}_object", accuracy(measured, arm, ZERO_SHOT, "object"), FACTORIAL_FIGURE,
+                       f"zero-shot accuracy for the object, {which}")  # fmt: skip
     what = {
         "moved": "how far a changed background moves the embedding",
         "probe, embedding": "a probe's skill on the background (embedding)",
