@@ -121,7 +121,7 @@ def describe_depths(table: pd.DataFrame) -> str:
     parts = []
     for (task, labels, encoder), rows in table.groupby(["task", "labels", "encoder"], sort=False):
         read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
-        parts.append(f"{THINGS[task]}, {labels} labelled pictures, {encoder}: {read}")
+        parts.append(f"{THINGS[str(task)]}, {labels} labelled pictures, {encoder}: {read}")
     return f"Accuracy in percent, by what is read or tuned. {'; '.join(parts)}."
 
 
