@@ -46,6 +46,10 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
         "CLIPs, caption policies": (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
         ),
+        "CLIPs, Trifeature": (
+            "3", caption.IMAGES[profile], caption.SIZE,
+            caption.STEPS[profile] * caption.ARMS["trifeature shape"].longer, caption.BATCH[profile], rate,
+        ),
         "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
         "CLIPs of the dashcam": (
             "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,

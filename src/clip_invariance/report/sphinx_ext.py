@@ -348,12 +348,14 @@ class ResultDirective(SphinxDirective):
         if sidecar is None or sidecar.kind != self.kind:
             logger.warning("no %s %r in the results", self.kind, figure_id, location=self.get_location())
             return []
-        labels(self.env)[figure_label(figure_id)] = self.env.docname, figure_label(figure_id)
+        label = figure_label(figure_id)
+        if label not in labels(self.env) or self.env.docname == find_page(self.env, "book", sidecar.chapter):
+            labels(self.env)[label] = self.env.docname, label  # links go to the chapter, where the front page shows it too
         folder = f"/figures/{sidecar.chapter}"
         caption = element("div", "result-caption", *self.parse_content_to_nodes())
         node = element("figure", f"result result-{self.kind}", *self.show(sidecar, folder))
         node += element("figcaption", "", caption, self.links(sidecar, folder), source_line(sidecar))
-        node["ids"].append(figure_label(figure_id))
+        node["ids"].append(label)
         return [node]
 
     def show(self, sidecar: Sidecar, folder: str) -> list[nodes.Node]:
