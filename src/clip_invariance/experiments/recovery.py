@@ -609,19 +609,21 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
     """Which method for so many labelled pictures: what each reaches in percent, and which to take.
 
     The advice is the cheapest way within TIE of the best mean: a probe on what the encoder puts out, a probe on its first
-    stage, the same network trained from scratch beside the encoder, then low-rank adaptation, then full fine-tuning. The
-    first three leave the encoder as it is; where the advice is to tune it, the best of them is named, too. It is to label
-    more where no way has its whole interval CLEAR points above chance. The last two columns are controls and no advice.
+    stage, one on raw pixels, the same network trained from scratch beside the encoder, then low-rank adaptation, then
+    full fine-tuning. The first four leave the encoder as it is; where the advice is to tune it, the best of them is
+    named, too. It is to label more where no way has its whole interval CLEAR points above chance. The last column is a
+    control and no advice.
 
     Returns:
-        labels, do (text), probe (the better of two depths), first stage, separate network, what tuning reaches, and the
-        controls: the first stage of the untrained network, raw pixels.
+        labels, do (text), probe (the better of two depths), first stage, raw pixels, separate network, what tuning
+        reaches, and the control: the first stage of the untrained network.
     """
     rows = []
     for labels in budgets_of(found):
         reached = {
             "probe": best_frozen(found, task, labels, ("embedding", "backbone")),
             "first stage": frozen(found, task, labels, depth=FIRST_STAGE),
+            PIXELS_: of_pixels(found, task, labels),
             APART: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
         }
         reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
@@ -632,11 +634,8 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
             do = f"{do}; {beside} if words must stay"
         lowest = max(_interval(samples)["low"] for samples in reached.values() if len(samples))
         row = {"labelled pictures": labels, "do": do if lowest >= CHANCE[task] + CLEAR else "label more"} | means
-        controls = {
-            "first stage, untrained": frozen(found, task, labels, UNTRAINED_, FIRST_STAGE),
-            PIXELS_: of_pixels(found, task, labels),
-        }
-        rows.append(row | {name: float(samples.mean()) for name, samples in controls.items() if len(samples)})
+        control = frozen(found, task, labels, UNTRAINED_, FIRST_STAGE)
+        rows.append(row | ({"first stage, untrained": float(control.mean())} if len(control) else {}))
     return pd.DataFrame(rows)
 
 

@@ -350,7 +350,10 @@ class ResultDirective(SphinxDirective):
             return []
         label = figure_label(figure_id)
         if label not in labels(self.env) or self.env.docname == find_page(self.env, "book", sidecar.chapter):
-            labels(self.env)[label] = self.env.docname, label  # links go to the chapter, where the front page shows it too
+            labels(self.env)[label] = (
+                self.env.docname,
+                label,
+            )  # links go to the chapter, where the front page shows it too
         folder = f"/figures/{sidecar.chapter}"
         caption = element("div", "result-caption", *self.parse_content_to_nodes())
         node = element("figure", f"result result-{self.kind}", *self.show(sidecar, folder))
