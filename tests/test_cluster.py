@@ -227,7 +227,7 @@ def test_result_lost_with_its_worker_is_not_computed_again(work: Any, store: Sto
     """Dask hands out again what a dead worker had done but not delivered. The result is in the store, though."""
     unit = Unit(work.work, {"seed": 0, "log": str(log)})
     job = store_module._job(unit, {}, {})
-    assert store_module._compute(job, store, None) == store_module._compute(job, store, None) == job.key
+    assert store_module._compute(job, store) == store_module._compute(job, store) == job.key
     assert [seed for seed, _ in started(log)] == ["0"]
 
 
@@ -451,7 +451,7 @@ def test_a_worker_that_runs_older_code_computes_nothing(
     job = store_module._job(unit, {}, {})
     monkeypatch.setitem(store_module._AT_START, job.depends_on[0].path, "0" * 64)
     with pytest.raises(ReportError, match=r"start the run .* again"):
-        store_module._compute(job, store, None)
+        store_module._compute(job, store)
     assert started(log) == []
 
 

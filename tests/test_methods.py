@@ -48,7 +48,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
         ),
         "CLIPs, Trifeature": (
             "3", caption.IMAGES[profile], caption.SIZE,
-            caption.STEPS[profile] * caption.ARMS["trifeature shape"].longer, caption.BATCH[profile], rate,
+            caption.STEPS[profile] * caption.STANDARD["trifeature shape"].longer, caption.BATCH[profile], rate,
         ),
         "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
         "CLIPs of the dashcam": (
