@@ -486,27 +486,24 @@ def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
 
 
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
+    stages = (
+        ("object", True, "untrained", "untrained encoder"),
+        ("object", False, "object", NAMED),
+        (LONGER, False, "longer", f"{NAMED}, {LONG}"),
+    )
     yield _percent("object_zero_shot", accuracy(measured, "object", ZERO_SHOT, "object"), MATRIX,
                    f"zero-shot accuracy for the object, {NAMED}")  # fmt: skip
     for factor in OMITTED:
         named = accuracy(measured, "everything", ZERO_SHOT, factor)
         yield _percent(f"everything_zero_shot_{factor}", named, MATRIX,
                        f"zero-shot accuracy for the {factor}, {SAID_ALL}")  # fmt: skip
-        for arm, untrained, name, which in (
-            ("object", True, "untrained", "untrained encoder"),
-            ("object", False, "object", NAMED),
-            (LONGER, False, "longer", f"{NAMED}, {LONG}"),
-        ):
+        for arm, untrained, name, which in stages:
             if has(measured, arm):
                 series = accuracy(measured, arm, "embedding", factor, untrained=untrained)
                 yield _percent(f"{name}_embedding_{factor}", series, MATRIX if name != "longer" else COURSE,
                                f"accuracy of a probe on the embedding for the {factor}, {which}")  # fmt: skip
     four = tuple(factor for factor in OMITTED if factor != "background")
-    for arm, untrained, name, which in (
-        ("object", True, "untrained", "untrained encoder"),
-        ("object", False, "object", NAMED),
-        (LONGER, False, "longer", f"{NAMED}, {LONG}"),
-    ):
+    for arm, untrained, name, which in stages:
         for factors, short, on in (
             (("background",), "background", f"{SKILL} on the background"),
             (four, "four", f"mean {SKILL} on medium, place, size and rotation"),
@@ -647,10 +644,9 @@ def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
                                f"mean {SKILL} on {OTHERS}, each mentioned in {100 * rate:.0f} % of captions, {what}"
                                )  # fmt: skip
         for factor in OMITTED:
-            for rate, when in ((0.1, "mentioned in 10 % of captions"), (1.0, "always mentioned")):
-                arm = next(arm for arm, known in RATES.items() if known == rate)
+            for arm, when in (("others at .1", "mentioned in 10 % of captions"), ("everything", "always mentioned")):
                 if has(measured, arm):
-                    yield _percent(f"c18_{name}_{factor}_at_{round(100 * rate)}",
+                    yield _percent(f"c18_{name}_{factor}_at_{round(100 * RATES[arm])}",
                                    skill(measured, arm, metric, factors=(factor,)), DOSE,
                                    f"{SKILL} on the {factor}, each of {OTHERS} {when}, {what}")  # fmt: skip
             slopes = [skill(measured, arm, metric, factors=(factor,)) for arm in ("everything", "object")]
@@ -698,8 +694,11 @@ def _factorial_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
         cells = [_response(measured, arm, "moved") for levels, arm in FACTORIAL.items() if levels[0] == policy]
         yield _percent(f"c19_moved_{name}", pd.concat(cells, axis=1).mean(axis=1), FACTORIAL_FIGURE,
                        f"{_moved('background')}, {said}, mean of four trainings")  # fmt: skip
-    for tower, arm in (("convolutional", "object"), ("vit", "object, vit")):
-        which = f"{NAMED}, {'convolutional tower' if tower == 'convolutional' else 'vision transformer'}"
+    for tower, arm, built in (
+        ("convolutional", "object", "convolutional tower"),
+        ("vit", "object, vit", "vision transformer"),
+    ):
+        which = f"{NAMED}, {built}"
         for response, short in (("probe, embedding", "embedding"), ("probe, span", "span")):
             yield _percent(f"c19_{tower}_{short}", _response(measured, arm, response), FACTORIAL_FIGURE,
                            f"{SKILL} on the background, {READ[short]}, {which}")  # fmt: skip

@@ -183,17 +183,12 @@ def probe_by_labels(
     known, asked = pool(pictures, seed, device), _tests(tests, test, seed, device)
     x = stages(model, known.images)
     z = {name: stages(model, part.images) for name, part in asked.items()}
-    rows = []
-    for depth in [d for d in x if every_depth or d in ("backbone", "embedding")]:
-        for task in LOST:
-            for n in budgets:
-                chosen = torch.cat(budget(known.labels, [task], n, seed))
-                answers = {task: known.labels[task][chosen]}
-                probes = fit_probes(x[depth][chosen], answers, strengths=STRENGTHS, seed=seed)
-                for name, part in asked.items():
-                    right = probes.accuracy(z[name][depth], part.labels)[task]
-                    rows.append(_row("frozen", task, right, depth=depth, shown=name, labels=n))
-    return pd.DataFrame(rows)
+    read = [depth for depth in x if every_depth or depth in ("backbone", "embedding")]
+    return pd.DataFrame(
+        row
+        for depth in read
+        for row in _by_labels(depth, x[depth], {name: z[name][depth] for name in z}, known, asked, budgets, seed)
+    )
 
 
 def pixels_by_labels(
@@ -204,16 +199,28 @@ def pixels_by_labels(
     Returns:
         metric "frozen", depth "pixels", by labels, tested as usual.
     """
-    known, asked = pool(pictures, seed, device), exams(test, seed, device)[USUAL]
-    x, z = known.images.flatten(1), asked.images.flatten(1)
-    rows = []
+    known, asked = pool(pictures, seed, device), _tests([USUAL], test, seed, device)
+    z = {name: part.images.flatten(1) for name, part in asked.items()}
+    return pd.DataFrame(_by_labels("pixels", known.images.flatten(1), z, known, asked, budgets, seed))
+
+
+def _by_labels(
+    depth: str,
+    x: Tensor,
+    z: Mapping[str, Tensor],
+    known: Pictures,
+    asked: Mapping[str, Pictures],
+    budgets: Sequence[int],
+    seed: int,
+) -> Iterator[Row]:
+    """Probes on features ``x`` of the pool, by task and number of labels, tested on features ``z`` of every test."""
     for task in LOST:
         for n in budgets:
             chosen = torch.cat(budget(known.labels, [task], n, seed))
             probes = fit_probes(x[chosen], {task: known.labels[task][chosen]}, strengths=STRENGTHS, seed=seed)
-            right = probes.accuracy(z, asked.labels)[task]
-            rows.append(_row("frozen", task, right, depth="pixels", labels=n))
-    return pd.DataFrame(rows)
+            for name, part in asked.items():
+                right = probes.accuracy(z[name], part.labels)[task]
+                yield _row("frozen", task, right, depth=depth, shown=name, labels=n)
 
 
 # ---------------------------------------------------------------- tuning with labels

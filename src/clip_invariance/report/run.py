@@ -101,7 +101,7 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
         "CLIP_INVARIANCE_PROJECT": str(project),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # joblib's tracker tidies up after a run that was stopped, and need not complain that it had to
+        # multiprocessing's tracker tidies up after a run that was stopped, and need not complain that it had to
         "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     }
     failed: list[ReportError] = []
@@ -350,7 +350,7 @@ def _end_kernels(output: Path | None = None) -> None:
                 below += [child, *child.children(recursive=True)]
     for kernel in kernels:
         _kill(kernel)
-    # its workers notice and end by themselves, and loky's tracker then tidies up after them
+    # its workers notice and end by themselves, and multiprocessing's tracker then tidies up after them
     _, alive = psutil.wait_procs(below, timeout=4)
     for process in alive:
         _kill(process)
