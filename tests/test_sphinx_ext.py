@@ -152,6 +152,13 @@ def test_a_number_that_a_quick_run_did_not_measure_is_said_to_be_missing(tmp_pat
     assert "not in so short a run" in (out / "book" / "01_missing_value.html").read_text()
 
 
+def test_links_to_a_figure_lead_to_its_chapter_wherever_else_it_is_shown(tmp_path: Path) -> None:
+    figure = "# A\n\n```{result-figure} 01/accuracy_by_place\nA caption.\n```\n"
+    out, _ = small_build(tmp_path, {"00_before": figure, "01_chapter": figure, "zz_after": figure})
+    ledger = (out / "book" / "claims.html").read_text()
+    assert set(re.findall(r'href="([^"]*)#result-01-accuracy-by-place"', ledger)) == {"01_chapter.html"}
+
+
 def about(warnings: list[str], page: str) -> list[str]:
     return [line for line in warnings if f"/book/{page}.md" in line]
 
