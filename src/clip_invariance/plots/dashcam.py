@@ -204,14 +204,17 @@ def decision(table: pd.DataFrame) -> Figure:
 def describe_decision(table: pd.DataFrame) -> str:
     """Alt text of :func:`decision`."""
     parts = []
-    for size in dict.fromkeys(table["light_size"]):
-        for reader in ("words", "probe, embedding"):
-            rows = table[(table["light_size"] == size) & (table["reader"] == reader)].sort_values("mention")
-            parts.append(
-                f"{size} light, {reader}: {_percent(rows['value'].iloc[0])} if captions never mention it, "
-                f"{_percent(rows['value'].iloc[-1])} if {100 * rows['mention'].iloc[-1]:g} % of them do"
-            )
-    return f"Share of red lights driven through at one percent of needless stops. {'; '.join(parts)}. Guessing: 99 %."
+    for size, of_size in table.groupby("light_size", sort=False):
+        for reader, rows in of_size.groupby("reader", sort=False):
+            rates = rows.sort_values("mention")
+            said = f"{size} light, {reader}: {_percent(rates['value'].iloc[0])}"
+            if rates["mention"].notna().all():
+                said += (
+                    f" if captions never mention it, {_percent(rates['value'].iloc[-1])}"
+                    f" if {100 * rates['mention'].iloc[-1]:g} % of them do"
+                )
+            parts.append(said)
+    return f"Share of red lights driven through at one percent of needless stops: {'; '.join(parts)}. Guessing: 99 %."
 
 
 # ---------------------------------------------------------------- pairs and unmentioned factors
