@@ -11,7 +11,7 @@ import torch
 
 from clip_invariance.experiments import caption_policies, caption_reading, caption_training
 from clip_invariance.experiments.caption_policies import FACTORIAL, FACTORS, OMITTED, values, variance_shares
-from clip_invariance.experiments.caption_reading import follow, pixels, read, related
+from clip_invariance.experiments.caption_reading import TEXTS, follow, pixels, read, related, texts_of_span
 from clip_invariance.experiments.caption_training import ARMS, FULL, QUICK, STANDARD, WORLDS, Arm, caption_policy
 from clip_invariance.measure.depths import DEPTHS
 from clip_invariance.measure.statistics import NamedValue
@@ -59,6 +59,15 @@ def test_filler_words_make_captions_as_long_as_captions_of_everything() -> None:
 
     assert length(0.0, True) == pytest.approx(length(1.0, False), abs=1.0)
     assert length(0.0, False) < 3
+
+
+def test_texts_that_define_the_span_name_every_object() -> None:
+    drawn = scenes.sample(2000, 0)
+    for policy, others in (("object", 0.0), ("object", 0.3), ("+".join(FACTORS), 0.0)):
+        texts = texts_of_span("scenes", policy, others, False, drawn, 0)
+        assert len(texts) <= TEXTS
+        for nouns in scenes.WORDS.phrases["object"]:
+            assert any(noun in text for noun in nouns for text in texts), nouns
 
 
 def test_pairs_share_what_their_name_says_and_nothing_else() -> None:

@@ -35,6 +35,8 @@ from clip_invariance.experiments.caption_words_training import (
     noun_captions,
     stitched,
     targets_of,
+    train_labels,
+    train_nouns,
     training,
     treatments,
 )
@@ -43,7 +45,7 @@ from clip_invariance.plots import caption_words as draw
 from clip_invariance.plots.style import WIDTH, style
 from clip_invariance.profiles import get_profile
 from clip_invariance.report.claims import load_claims
-from clip_invariance.training import labels
+from clip_invariance.training import contrastive, labels
 from clip_invariance.units import Unit
 
 SEEDS = 3
@@ -184,7 +186,7 @@ def test_a_tower_learns_labels_and_leaves_the_text_tower_alone() -> None:
     images[classes == 1] += 150
     model = clip.create("conv", size=32, seed=0)
     text = model.text_projection.detach().clone()
-    heads = labels.fit(model, images, {"bright": classes}, steps=30, batch=32, seed=0)
+    heads = labels.fit(model, images, {"bright": classes}, steps=30, batch=32, rate=2e-3, seed=0)
     with torch.inference_mode():
         logits = heads["bright"](model.encode_image(clip.prepare(images)))
     assert float((logits.argmax(1) == classes).float().mean()) == 1.0
@@ -195,12 +197,29 @@ def test_a_tower_learns_labels_and_leaves_the_text_tower_alone() -> None:
 def test_tags_give_one_output_each_and_mismatches_are_named() -> None:
     images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
     model = clip.create("conv", size=32, seed=0)
-    heads = labels.fit(model, images, {"tags": torch.zeros(8, 5)}, steps=1, batch=4)
+    settings = {"steps": 1, "rate": 2e-3, "seed": 0}
+    heads = labels.fit(model, images, {"tags": torch.zeros(8, 5)}, batch=4, **settings)
     assert heads["tags"].out_features == 5
     with pytest.raises(UsageError, match="8 images but 7 labels"):
-        labels.fit(model, images, {"few": torch.zeros(7, dtype=torch.int64)}, steps=1)
+        labels.fit(model, images, {"few": torch.zeros(7, dtype=torch.int64)}, batch=4, **settings)
     with pytest.raises(UsageError, match="cannot fill a batch of 9"):
-        labels.fit(model, images, {"all": torch.zeros(8, dtype=torch.int64)}, steps=1, batch=9)
+        labels.fit(model, images, {"all": torch.zeros(8, dtype=torch.int64)}, batch=9, **settings)
+
+
+def test_label_arms_train_at_the_rate_of_the_caption_arms_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def stop(*_: object, rate: float, **__: object) -> None:
+        rates.append(rate)
+        raise InterruptedError
+
+    monkeypatch.setattr(labels, "minimise", stop)
+    monkeypatch.setattr(contrastive, "minimise", stop)
+    with pytest.raises(InterruptedError):
+        train_labels(target="object", images=128, steps=1, seed=0, device="cpu")
+    with pytest.raises(InterruptedError):
+        train_nouns(**ARMS["nouns_trained"].params, images=128, steps=1, seed=0, device="cpu")
+    assert rates[0] == rates[1]
 
 
 # ---------------------------------------------------------------- units

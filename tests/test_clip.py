@@ -178,8 +178,14 @@ def test_settling_moves_statistics_and_no_weight() -> None:
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, weights[name]), name
     moved = {name for name, buffer in model.named_buffers() if not torch.equal(buffer, buffers[name])}
-    assert moved
     assert {name.rpartition(".")[2] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+
+    stem = model.visual.trunk.stem
+    with torch.inference_mode():
+        seen = stem.conv(clip.prepare(images))
+    torch.testing.assert_close(stem.bn.running_mean, seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(stem.bn.running_var, seen.var((0, 2, 3)), atol=1e-5, rtol=1e-4)
+    assert stem.bn.momentum == 0.1, "training goes on with the moving average"
 
     vit = clip.create("vit", size=32, seed=0)
     before = {name: tensor.clone() for name, tensor in vit.state_dict().items()}

@@ -44,7 +44,9 @@ TEST = {"smoke": 200, "quick": 2000, "standard": 2000, "full": 2000}
 PAIRS = {"smoke": 30, "quick": 300, "standard": 300, "full": 300}
 #: Seeds of pictures to measure on; those of training pictures start at 0.
 UNSEEN = 10_000
-#: Captions that define the span of the texts, at most.
+#: Added to a seed: other values than a picture has are drawn apart from the picture.
+OTHERS = 700_000
+#: Pictures whose captions define the span of the texts.
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
 SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
@@ -150,7 +152,7 @@ def read(
         model = encoders.trained(
             encoder, tower=tower, size=size, seed=seed, embed_dim=embed_dim, step=step, device=device
         )
-        language = Language.of(model, world, _texts(world, policy, others, filler, drawn, seed))
+        language = Language.of(model, world, texts_of_span(world, policy, others, filler, drawn, seed))
         found = _depths(model, images, language)
         for depth, features in found.items():
             accuracy = probe_factors(features[:pictures], fitted, features[pictures:], held_out, seed=seed)
@@ -164,7 +166,7 @@ def read(
         rows += _variances(found, labels, step)
         rows += _moved(model, world, language, pairs, size, seed, step, device)
         if world == "scenes":
-            rows += _heads(embedding, labels, pictures, step, "embedding")
+            rows += _heads(embedding, labels, pictures, seed, step, "embedding")
     return pd.DataFrame(rows)
 
 
@@ -193,7 +195,7 @@ def follow(
     drawn, images = _unseen(world, pictures + test, size, seed, device)
     labels = drawn.to(device).labels
     fitted, held_out = encoders.split(labels, pictures)
-    texts = _texts(world, policy, others, filler, drawn, seed)
+    texts = texts_of_span(world, policy, others, filler, drawn, seed)
     named = policy.split("+")[0]
     partners = related(world, named, drawn[:pairs], UNSEEN + seed)
     drawings = {name: WORLDS[world].render(scene, size=size, device=device) for name, scene in partners.items()}
@@ -226,7 +228,7 @@ def pixels(arm: str, world: World, size: int, pictures: int, test: int, seed: in
     accuracy = probe_factors(features[:pictures], fitted, features[pictures:], held_out, seed=seed)
     rows = [_row(0, "probe", PIXELS, factor, value) for factor, value in accuracy.items()]
     if world == "scenes":
-        rows += _heads(features, labels, pictures, 0, PIXELS)
+        rows += _heads(features, labels, pictures, seed, 0, PIXELS)
     return pd.DataFrame(rows)
 
 
@@ -245,7 +247,7 @@ def related(world: World, named: str, pictures: Scenes, seed: int) -> dict[str, 
     """
     factors = WORLDS[world].FACTORS
     unnamed = "background" if "background" in factors else list(factors)[-1]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(OTHERS + seed)
     other = {factor: _other(pictures.labels[factor], len(values), generator) for factor, values in factors.items()}
     shared = {"caption": named, "background": unnamed, "nothing": ""}
     found: dict[str, Scenes] = {
@@ -270,11 +272,12 @@ def _unseen(world: World, n: int, size: int, seed: int, device: str) -> tuple[Sc
     return drawn, WORLDS[world].render(drawn, size=size, device=device)
 
 
-def _texts(world: World, policy: str, others: float, filler: bool, drawn: Scenes, seed: int) -> tuple[str, ...]:
-    """Captions that the encoder might have been trained with."""
+def texts_of_span(world: World, policy: str, others: float, filler: bool, drawn: Scenes, seed: int) -> tuple[str, ...]:
+    """Captions that the encoder might have been trained with: of some pictures, as texts come sorted by what they name."""
     if not policy:
         return ()
-    return caption_policy(world, policy, others, filler).sample(WORLDS[world].WORDS, drawn.labels, seed).texts[:TEXTS]
+    some = {factor: values[:TEXTS] for factor, values in drawn.labels.items()}
+    return caption_policy(world, policy, others, filler).sample(WORLDS[world].WORDS, some, seed).texts
 
 
 @dataclass(frozen=True)
@@ -364,7 +367,7 @@ def _counterfactuals(
 ) -> tuple[Scenes, Tensor, dict[str, tuple[Tensor, Tensor, Tensor]]]:
     """Scenes, their pictures, and for each factor the pictures with another value of it, its first and its second one."""
     module, factors = WORLDS[world], WORLDS[world].FACTORS
-    generator = torch.Generator().manual_seed(UNSEEN + seed)
+    generator = torch.Generator().manual_seed(OTHERS + seed)
     base = module.sample(pairs, UNSEEN + seed)
 
     def drawn(factor: str, value: int | Tensor) -> Tensor:
@@ -382,7 +385,9 @@ def _counterfactuals(
     return base, module.render(base, size=size, device=device), changed
 
 
-def _heads(features: Tensor, labels: Mapping[str, Tensor], pictures: int, step: int, depth: str) -> Iterator[Row]:
+def _heads(
+    features: Tensor, labels: Mapping[str, Tensor], pictures: int, seed: int, step: int, depth: str
+) -> Iterator[Row]:
     """Classifiers of the object trained on pictures at one place, tested there and at the other places."""
     places, objects = labels["place"], labels["object"]
     tested = torch.arange(len(places), device=places.device) >= pictures
@@ -390,7 +395,7 @@ def _heads(features: Tensor, labels: Mapping[str, Tensor], pictures: int, step: 
     elsewhere: list[float] = []
     for place in places.unique():
         own = places == place
-        head = fit_probes(features[own & ~tested], {"object": objects[own & ~tested]})
+        head = fit_probes(features[own & ~tested], {"object": objects[own & ~tested]}, seed=seed)
         for accuracies, rows in ((here, own & tested), (elsewhere, ~own & tested)):
             accuracies.append(head.accuracy(features[rows], {"object": objects[rows]})["object"])
     yield _row(step, "head_here", depth, "object", float(np.mean(here)))

@@ -271,7 +271,7 @@ def label_probes(*, arm: str, tests: int, seed: int, device: str, encoder: pd.Da
         [
             (depth, factor, accuracy)
             for depth in fitted
-            for factor, accuracy in probe_factors(fitted[depth], labels[0], tested[depth], labels[1]).items()
+            for factor, accuracy in probe_factors(fitted[depth], labels[0], tested[depth], labels[1], seed=seed).items()
         ],
     )
 

@@ -310,7 +310,7 @@ def train_labels(*, target: LabelKind, images: int, steps: int, seed: int, devic
     model = clip.create("conv", size=SIZE, seed=seed, device=device)
     clip.settle(model, drawn)
     wanted: dict[str, Tensor] = {target: targets_of(target, pictures.labels, seed)}
-    head = labels.fit(model, drawn, wanted, steps=steps, batch=BATCH, seed=seed)[target]
+    head = labels.fit(model, drawn, wanted, steps=steps, batch=BATCH, rate=encoders.RATES["conv"], seed=seed)[target]
     layer = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"]), "head": to_bytes(layer)}])
 

@@ -347,7 +347,9 @@ def measure_course(
         reader = wordless_reader(model)
         x, y = reader.features(known.images), reader.features(asked.images)
         found = [
-            row for depth in x for row in _rows("probe", depth, probe_factors(x[depth], answers, y[depth], wanted))
+            row
+            for depth in x
+            for row in _rows("probe", depth, probe_factors(x[depth], answers, y[depth], wanted, seed=seed))
         ]
         for factor in FEW:
             classes = word_classes(partial(clip.encode_texts, model), factor)

@@ -50,6 +50,8 @@ SLOTS = {"object": "object", "group": "group", "part": "detail", "count": "detai
 SLOTS |= {"background": "background", "quality": "quality"}
 #: Seeds of test pictures and of those that probes are fitted on, far from those of training.
 TEST_SEED, PROBE_SEED = 100_000, 200_000
+#: Added to a seed: other backgrounds than a picture has are drawn apart from the picture.
+OTHERS = 700_000
 RECALLS = (1, 5, 10, 50)
 QUERIES = ("thing", "all")
 SHARP, GRAINY = range(2)
@@ -250,7 +252,8 @@ def surroundings(reader: Reader) -> list[Row]:
     """
     objects = reader.labels["object"]
     usual = usual_background(objects)
-    other = (usual + 1 + reader.scenes.labels["background"] % 3) % 4
+    generator = torch.Generator().manual_seed(OTHERS + reader.seed)
+    other = (usual + torch.randint(1, 4, usual.shape, generator=generator)) % 4
     rows: list[Row] = []
     for name, background in (("usual", usual), ("other", other)):
         scores = reader.object_scores(reader.see(collages.change(reader.scenes, "background", background))).cpu()

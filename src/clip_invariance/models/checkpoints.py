@@ -28,7 +28,6 @@ from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models import clip
@@ -125,14 +124,9 @@ class Encoder:
 
     def settle(self, pictures: Tensor) -> None:
         """Let batch normalisation see pictures, weights unchanged: what an untrained encoder needs to be fair."""
-        layers = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the plain mean over batches
-            layer.train()
-        if layers:
-            self.images(pictures)
-        self.model.eval()
+        with clip.plain_statistics(self.model.eval()) as layers:
+            if layers:
+                self.images(pictures)
 
     @property
     def parameters(self) -> int:

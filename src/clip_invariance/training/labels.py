@@ -23,9 +23,9 @@ def fit(
     labels: Mapping[str, Tensor],
     *,
     steps: int,
-    batch: int = 128,
-    rate: float = 2e-3,
-    seed: int = 0,
+    batch: int,
+    rate: float,
+    seed: int,
 ) -> nn.ModuleDict:
     """Train the image tower with one linear layer for each factor on the embedding: the supervised ceiling.
 

@@ -27,7 +27,7 @@ from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
 from clip_invariance.models.clip import MEAN, STD, tokenize
 from clip_invariance.training.contrastive import MAX_LOG_SCALE
-from clip_invariance.training.loop import BETAS, SHORTEST_CYCLE, WARMING, WEIGHT_DECAY, mixed
+from clip_invariance.training.loop import WEIGHT_DECAY, mixed, one_cycle
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
@@ -36,7 +36,7 @@ Watch = Callable[[int, "Sequence[CLIP]"], None]
 """Called with the number of steps done and all models, in evaluation mode."""
 
 _WORDS = "token_embedding.weight"
-_WARMING = 3  # calls before a step is recorded, as PyTorch asks for
+_BEFORE_RECORDING = 3  # calls before a step is recorded, as PyTorch asks for
 
 
 def fit(
@@ -91,10 +91,7 @@ def fit(
     pictures = _Pictures(images)
     learned = torch.tensor([temperature is None for temperature in fixed], device=device)
     apart = torch.tensor(masked, device=device)
-    optimiser = torch.optim.AdamW(stack.groups(), lr=rate, betas=BETAS, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=rate, total_steps=max(steps, SHORTEST_CYCLE), pct_start=WARMING
-    )
+    optimiser, schedule = one_cycle(stack.groups(), rate, steps)
 
     def gradients(shown: _Step) -> None:
         stack.clear()
@@ -319,7 +316,7 @@ def _recorded(gradients: Callable[[_Step], None], first: _Step, stack: _Stack) -
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(_WARMING):
+        for _ in range(_BEFORE_RECORDING):
             gradients(held)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()

@@ -47,7 +47,7 @@ def loss_of_views(model: CLIP, seed: int) -> Callable[[Tensor], Tensor]:
     return loss
 
 
-def fit(model: CLIP, images: Tensor, *, steps: int, batch: int = 128, rate: float = 2e-3, seed: int = 0) -> CLIP:
+def fit(model: CLIP, images: Tensor, *, steps: int, batch: int, rate: float, seed: int) -> CLIP:
     """Train the image tower to recognise a picture under random crops and colours.
 
     Args:
