@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from clip_invariance.cli import main
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import audit
+from clip_invariance.experiments import audit, photographs
 from clip_invariance.experiments.audit import AUDITED, GREY, PIXELS, UNTRAINED, Amounts, Subject, find
 from clip_invariance.experiments.dashcam_measures import Reader
 from clip_invariance.models import checkpoints, clip
@@ -129,7 +129,10 @@ def test_pixels_stand_beside_and_chance_is_named(tables: Mapping[str, pd.DataFra
     table = tables["seeing"]
     assert value(table, PIXELS, "photographs", "probe") > 85
     assert value(table, GREY, "small", "probe", "", "weather") > 60
-    chance = table.set_index(["metric", "factor"])["chance"]
+    photographed = table[(table["pictures"] == "photographs") & (table["labels"] == 0)]
+    red = (photographs.chosen("test", 8, 10**6).labels == 0).float().mean()
+    assert photographed["chance"].unique().tolist() == pytest.approx([100 * float(red)])
+    chance = table[table["pictures"] != "photographs"].set_index(["metric", "factor"])["chance"]
     assert chance["probe", "car_colour"].iloc[0] == pytest.approx(100 / 6)
     assert chance["false_go", "light"].iloc[0] == pytest.approx(99)
     assert chance["d_prime", "light"].iloc[0] == 0

@@ -380,6 +380,10 @@ def test_a_reversal_is_the_largest_loss_between_neighbouring_rates() -> None:
     assert dashcam.reversal(rising).value == pytest.approx(-11)
     dipping = by_rate({0.0: [0.5, 0.5], 0.1: [0.8, 0.8], 0.3: [0.7, 0.72], 1.0: [0.9, 0.9]})
     assert dashcam.reversal(dipping).value == pytest.approx(9)
+    unsure = by_rate(
+        {0.0: [0.80, 0.80], 0.1: [0.77, 0.77], 1.0: [0.60, 0.90]}
+    )  # loses 3, then 2 [-189, 193] on average
+    assert dashcam.reversal(unsure).high > 100
 
 
 def test_what_is_kept_compares_the_silent_with_the_talkative_encoder() -> None:

@@ -24,7 +24,7 @@ from clip_invariance.measure.statistics import Estimate
 from clip_invariance.report import Chapter
 from clip_invariance.report.chapter import _digits, _tolerance
 from clip_invariance.report.results import check_files, read_results, read_sidecar, select_chapters
-from clip_invariance.report.run import _locked, default_profile, run_folder, typed_parameters
+from clip_invariance.report.run import _inputs, _locked, default_profile, run_folder, typed_parameters
 from fake_project import CELLS, command, environment, files_below, run_cli, write_notebook, write_project
 
 Finished = tuple[Path, subprocess.CompletedProcess[str]]
@@ -84,6 +84,16 @@ def test_a_second_run_executes_nothing_while_nothing_has_changed(finished: Finis
     assert run_cli(project, *RUN, "--jobs", "2", "--set", "rate=2").returncode == 0
     assert record.stat().st_mtime_ns > written
     check_files(read_results(figures(project)))
+
+
+@pytest.mark.parametrize("name", ["module.py", "tower.json", "rules.toml"])
+def test_a_new_file_that_a_run_may_read_makes_it_run_again(finished: Finished, name: str) -> None:
+    project, _ = finished
+    before = _inputs(project, None, {})
+    assert before == _inputs(project, None, {})
+    (project / name).write_text("")
+    assert _inputs(project, None, {}) != before
+    (project / name).unlink()
 
 
 def test_executed_notebook_shows_the_figure_and_hides_parameters(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from clip_invariance.errors import UsageError
+from clip_invariance.measure.bootstrap import accuracy_over_seeds_and_images, difference_over_seeds_and_images
 from clip_invariance.measure.statistics import mean_over_seeds, paired_difference, percent_of, summarise
 
 
@@ -52,3 +53,38 @@ def test_a_share_of_nothing_is_nothing_and_a_lost_seed_is_noticed() -> None:
     assert percent_of(part, whole).tolist()[:3] == [25.0, 0.0, 0.0]
     with pytest.raises(UsageError, match="finite"):
         mean_over_seeds(percent_of(part, whole))
+
+
+# ---------------------------------------------------------------- seeds that are asked about the same images
+
+
+def asked(seeds: int, images: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Right or wrong where images differ in how hard they are, and seeds in how good they are; right in 0.7 on average."""
+    hard, good = draw.choice([-0.25, 0.25], images), draw.choice([-0.04, 0.04], seeds)
+    return pd.DataFrame((draw.random((seeds, images)) < 0.7 + hard + good[:, None]).astype(float))
+
+
+def test_an_interval_over_seeds_alone_misses_other_images_and_the_one_over_both_does_not() -> None:
+    draw = np.random.default_rng(0)
+    tables = [asked(5, 100, draw) for _ in range(400)]
+    both = [accuracy_over_seeds_and_images(table) for table in tables]
+    alone = [mean_over_seeds(100 * table.mean(axis=1).to_numpy()) for table in tables]
+    assert np.mean([e.low <= 70 <= e.high for e in both]) > 0.94
+    assert np.mean([e.low <= 70 <= e.high for e in alone]) < 0.94
+
+
+def test_all_right_in_every_seed_is_not_certainty() -> None:
+    found = accuracy_over_seeds_and_images(pd.DataFrame(np.ones((5, 288))))
+    assert found.value == 100
+    assert 98 < found.low < 99
+
+
+def test_a_difference_is_paired_by_image_and_seed() -> None:
+    worse = asked(4, 100, np.random.default_rng(1))
+    found = difference_over_seeds_and_images(worse + 0.1, worse.sample(frac=1, random_state=0))
+    assert found.value == pytest.approx(10)
+    assert found.high - found.low < 1e-6
+    better = difference_over_seeds_and_images(asked(4, 100, np.random.default_rng(2)) * 0 + 1, worse)
+    assert better.low < better.value < better.high
+    with pytest.raises(UsageError, match="share their seeds and images"):
+        difference_over_seeds_and_images(worse, worse.iloc[:, 1:])

@@ -17,7 +17,14 @@ from clip_invariance.experiments import caption_reading, caption_words
 from clip_invariance.experiments.caption_reading import PIXELS
 from clip_invariance.experiments.caption_training import WORLDS, caption_policy
 from clip_invariance.measure.depths import DEPTHS
-from clip_invariance.measure.statistics import Estimate, NamedValue, mean_over_seeds, paired_difference, summarise
+from clip_invariance.measure.statistics import (
+    Estimate,
+    NamedValue,
+    mean_over_seeds,
+    paired_difference,
+    percent_of,
+    summarise,
+)
 from clip_invariance.profiles import Profile
 from clip_invariance.units import Unit
 from clip_invariance.worlds import scenes
@@ -395,12 +402,7 @@ def variance_shares(measured: pd.DataFrame, response: str) -> pd.DataFrame:
 def closed(measured: pd.DataFrame, larger: pd.Series, smaller: pd.Series) -> Estimate:
     """What a larger scale adds to the skill on omitted factors, in percent of what mentioning them adds."""
     gap = skill(measured, "everything") - skill(measured, "object")
-    return mean_over_seeds(_part(larger - smaller, gap).to_numpy())
-
-
-def _part(part: pd.Series, whole: pd.Series) -> pd.Series:
-    """One over the other within each seed, in percent; 0 where there is no whole."""
-    return (100 * part / whole.where(whole != 0)).fillna(0.0)
+    return mean_over_seeds(percent_of(larger - smaller, gap).to_numpy())
 
 
 def kept(table: pd.DataFrame, arm: str, *, untrained: bool = False) -> pd.Series:
@@ -409,7 +411,7 @@ def kept(table: pd.DataFrame, arm: str, *, untrained: bool = False) -> pd.Series
         skill(table, arm, f"head_{where}", "embedding", ("object",), untrained=untrained)
         for where in ("here", "elsewhere")
     )
-    return _part(elsewhere, here)
+    return percent_of(elsewhere, here)
 
 
 def cosine(course: pd.DataFrame, line: str, *, untrained: bool = False) -> pd.Series:
@@ -629,7 +631,7 @@ def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[Name
     yield _percent("c17_kept_everything", kept(measured, "everything"), HEADS,
                    f"{keeps}, on the embedding, {SAID_ALL}")  # fmt: skip
     pixel = [skill(pixels, PIXELS, f"head_{w}", PIXELS, ("object",)) for w in ("elsewhere", "here")]
-    yield _percent("c17_kept_pixels", _part(*pixel), HEADS, f"{keeps}, on raw pixels")
+    yield _percent("c17_kept_pixels", percent_of(*pixel), HEADS, f"{keeps}, on raw pixels")
 
 
 def _dose_values(measured: pd.DataFrame) -> Iterator[NamedValue]:

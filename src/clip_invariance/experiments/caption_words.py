@@ -310,7 +310,7 @@ def _text_values(table: pd.DataFrame) -> list[NamedValue]:
         NamedValue("c22_gap_trained", mean_over_seeds(trained), "", TEXTS, f"{what}, text tower trained here"),
         NamedValue("c22_gap_held_out", mean_over_seeds(text_gap(table, "named_drawn", held_out_only=True)), "", TEXTS,
                    f"{what}, text tower trained here, X never called a sketch"),
-        NamedValue("c22_gap_sentences", Estimate(fixed, fixed, fixed, len(trained), 0.0), "", TEXTS,
+        NamedValue("c22_gap_sentences", Estimate(fixed, fixed, fixed, 0, 0.0), "", TEXTS,
                    f"{what}, published sentence encoder, which has no seeds", digits=2),
     ]  # fmt: skip
 

@@ -26,6 +26,7 @@ from clip_invariance.experiments.dashcam_arms import (
 from clip_invariance.experiments.dashcam_measures import ASKED, measure, measure_course, measure_pixels
 from clip_invariance.experiments.dashcam_story import tell
 from clip_invariance.experiments.dashcam_training import CROSSING, SIZE, scenes
+from clip_invariance.measure.bootstrap import accuracy_over_seeds_and_images, difference_over_seeds_and_images
 from clip_invariance.measure.statistics import (
     Estimate,
     NamedValue,
@@ -198,11 +199,12 @@ def rates(table: pd.DataFrame, light_size: str = "small") -> list[float]:
 def reversal(table: pd.DataFrame) -> Estimate:
     """The largest loss of probe accuracy from one mention rate to the next higher one, in points; negative if none.
 
-    Of all neighbouring rates, the pair with the largest mean loss over seeds.
+    Of all neighbouring rates, the pair whose interval reaches highest: what must stay below a threshold anywhere must do
+    so there.
     """
     accuracies = [probe(table, Arm(mention=rate)) for rate in rates(table)]
     losses = [paired_difference(a, b) for a, b in pairwise(accuracies)]
-    return max(losses, key=lambda loss: loss.value)
+    return max(losses, key=lambda loss: loss.high)
 
 
 # ---------------------------------------------------------------- figures
@@ -247,7 +249,10 @@ def _pixels(pixels: pd.DataFrame, light_size: str, factor: str, depth: str = "pi
 
 
 def _interval(samples: pd.Series) -> dict[str, float]:
-    estimate = mean_over_seeds(samples.to_numpy())
+    return _described(mean_over_seeds(samples.to_numpy()))
+
+
+def _described(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
 
 
@@ -402,7 +407,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def photograph_table(alone: pd.DataFrame) -> pd.DataFrame:
     """Photographs alone: representation, metric, labels (0: all), value ... in percent."""
-    return summarise(alone.assign(value=100 * alone["value"]), ["representation", "metric", "labels"], "value")
+    return _by_photograph(alone, ["representation", "metric", "labels"])
 
 
 def pasted_table(pasted: pd.DataFrame) -> pd.DataFrame:
@@ -410,8 +415,22 @@ def pasted_table(pasted: pd.DataFrame) -> pd.DataFrame:
     names = {("captions", 0.0): "captions never mention it", ("captions", 1.0): "captions always mention it"}
     names |= {("labels", 0.0): "trained on labels"}
     encoder = [names[key] for key in zip(pasted["objective"], pasted["mention"], strict=True)]
-    rows = pasted.assign(encoder=encoder, value=100 * pasted["value"])
-    return summarise(rows, ["encoder", "representation", "metric", "labels"], "value")
+    return _by_photograph(pasted.assign(encoder=encoder), ["encoder", "representation", "metric", "labels"])
+
+
+def _by_photograph(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row for each group, in percent: over seeds and photographs with all labels, over seeds with few."""
+    few = table[table["labels"] > 0]
+    parts = [summarise(few.assign(value=100 * few["value"]), by, "value")]
+    for key, group in table[table["labels"] == 0].groupby(list(by), sort=False):
+        found = accuracy_over_seeds_and_images(_right(group))
+        parts.append(pd.DataFrame([dict(zip(by, key, strict=True)) | _described(found)]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _right(rows: pd.DataFrame) -> pd.DataFrame:
+    """Seeds by photographs: what was classified right, of rows of one measure with all labels."""
+    return rows.pivot(index="seed", columns="photograph", values="value")
 
 
 # ---------------------------------------------------------------- values
@@ -646,14 +665,17 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
 
 
 def _photograph_values(alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedValue | None]:
-    def seen(representation: str, metric: str = "probe", labels: int = 0) -> pd.Series:
+    def seen(representation: str, metric: str, labels: int) -> pd.DataFrame:
         chosen = (alone["representation"] == representation) & (alone["metric"] == metric) & (alone["labels"] == labels)
-        return 100 * alone[chosen].set_index("seed")["value"]
+        return alone[chosen]
 
-    def in_scene(arm: Arm, representation: str = "embedding", metric: str = "probe") -> pd.Series:
+    def in_scene(arm: Arm, representation: str = "embedding", metric: str = "probe") -> pd.DataFrame:
         chosen = (pasted["objective"] == arm.objective) & (pasted["mention"] == arm.mention) & (pasted["labels"] == 0)
         chosen &= (pasted["representation"] == representation) & (pasted["metric"] == metric)
-        return 100 * pasted[chosen].set_index("seed")["value"]
+        return _right(pasted[chosen])
+
+    def accuracy(name: str, right: pd.DataFrame, figure: str, description: str) -> NamedValue:
+        return NamedValue(name, accuracy_over_seeds_and_images(right), "%", figure, description)
 
     rows = []
     for name, short, said in (
@@ -663,23 +685,25 @@ def _photograph_values(alone: pd.DataFrame, pasted: pd.DataFrame) -> list[NamedV
     ):
         of = "red or green in photographs of lights alone: accuracy of"
         rows += [
-            _mean(f"photo_{short}_{count}", seen(name, labels=count), "%", ALONE,
+            _mean(f"photo_{short}_{count}", 100 * seen(name, "probe", count).set_index("seed")["value"], "%", ALONE,
                   f"{of} a probe on {said}, {count} labels per class")
             for count in (4, 16, 64)
         ]  # fmt: skip
-        rows.append(_mean(f"photo_{short}_all", seen(name), "%", ALONE, f"{of} a probe on {said}, all labels"))
-        rows.append(_mean(f"photo_{short}_nearest", seen(name, "nearest"), "%", ALONE,
-                          f"{of} the nearest training photograph in {said}"))  # fmt: skip
+        rows.append(accuracy(f"photo_{short}_all", _right(seen(name, "probe", 0)), ALONE,
+                             f"{of} a probe on {said}, all labels"))  # fmt: skip
+        rows.append(accuracy(f"photo_{short}_nearest", _right(seen(name, "nearest", 0)), ALONE,
+                             f"{of} the nearest training photograph in {said}"))  # fmt: skip
     photographed = "for photographed lights in drawn scenes"
     return [
         *rows,
-        _gap("c29_gap_photographs", in_scene(LABELS["small"]), in_scene(SILENT), IN_SCENES,
-             f"{_PROBE} {photographed}: {_ON_LABELS} minus captions that never mention the light"),
-        _mean("pasted_silent", in_scene(SILENT), "%", IN_SCENES, f"{_PROBE} {photographed}, {_NEVER}"),
-        _mean("pasted_talkative", in_scene(TALKATIVE), "%", IN_SCENES, f"{_PROBE} {photographed}, {_ALWAYS}"),
-        _mean("pasted_labels", in_scene(LABELS["small"]), "%", IN_SCENES, f"{_PROBE} {photographed}, {_ON_LABELS}"),
-        _mean("pasted_words", in_scene(SILENT, "words", "zero_shot"), "%", IN_SCENES,
-              f"zero-shot accuracy {photographed}, {_NEVER}"),
-        _mean("pasted_words_mentioned", in_scene(TALKATIVE, "words", "zero_shot"), "%", IN_SCENES,
-              f"zero-shot accuracy {photographed}, {_ALWAYS}"),
+        NamedValue("c29_gap_photographs",
+                   difference_over_seeds_and_images(in_scene(LABELS["small"]), in_scene(SILENT)), "points", IN_SCENES,
+                   f"{_PROBE} {photographed}: {_ON_LABELS} minus captions that never mention the light"),
+        accuracy("pasted_silent", in_scene(SILENT), IN_SCENES, f"{_PROBE} {photographed}, {_NEVER}"),
+        accuracy("pasted_talkative", in_scene(TALKATIVE), IN_SCENES, f"{_PROBE} {photographed}, {_ALWAYS}"),
+        accuracy("pasted_labels", in_scene(LABELS["small"]), IN_SCENES, f"{_PROBE} {photographed}, {_ON_LABELS}"),
+        accuracy("pasted_words", in_scene(SILENT, "words", "zero_shot"), IN_SCENES,
+                 f"zero-shot accuracy {photographed}, {_NEVER}"),
+        accuracy("pasted_words_mentioned", in_scene(TALKATIVE, "words", "zero_shot"), IN_SCENES,
+                 f"zero-shot accuracy {photographed}, {_ALWAYS}"),
     ]  # fmt: skip

@@ -148,11 +148,15 @@ def follows_look(table: pd.DataFrame, arm: str) -> pd.Series:
 
 
 def rises(table: pd.DataFrame) -> Estimate | None:
-    """The largest gain before an unusual background from one tie to the next firmer one, in points; negative if none."""
+    """The largest gain before an unusual background from one tie to the next firmer one, in points; negative if none.
+
+    Of all neighbouring ties, the pair whose interval reaches highest: what must stay below a threshold anywhere must do
+    so there.
+    """
     found = [read(table, tied(together), "surroundings", "other", "right") for together in (0.0, *TIES)]
     if not all(len(samples) for samples in found):
         return None
-    return max((paired_difference(b, a) for a, b in pairwise(found)), key=lambda rise: rise.value)
+    return max((paired_difference(b, a) for a, b in pairwise(found)), key=lambda rise: rise.high)
 
 
 # ---------------------------------------------------------------- figures
@@ -428,8 +432,8 @@ def values(table: pd.DataFrame, of_cards: pd.DataFrame, pixels: pd.DataFrame) ->
 
 
 def _mean(name: str, samples: pd.Series, figure: str, description: str, unit: str = "%") -> NamedValue | None:
-    """A value from one number per seed; None where an arm is missing."""
-    if not len(samples) or samples.isna().any():
+    """A value from one number per seed; None where an arm was not trained. A seed that is missing is an error."""
+    if samples.isna().all():
         return None
     return NamedValue(name, mean_over_seeds(samples.to_numpy()), unit, figure, description)
 

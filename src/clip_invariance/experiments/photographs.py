@@ -12,12 +12,12 @@ from torch import Tensor
 from clip_invariance.experiments import encoders
 from clip_invariance.experiments.dashcam_measures import word_classes
 from clip_invariance.experiments.dashcam_training import SIZE, TOWER, Objective, scenes
-from clip_invariance.measure.decodability import few_shot, knn_accuracy, probe_factors
-from clip_invariance.measure.zero_shot import zero_shot_accuracy
+from clip_invariance.measure.decodability import few_shot, fit_probes, knn_answers
+from clip_invariance.measure.zero_shot import zero_shot_scores
 from clip_invariance.models import clip, imagenet
 from clip_invariance.worlds import dashcam, traffic_lights
 from clip_invariance.worlds.dashcam import Scenes
-from clip_invariance.worlds.traffic_lights import NAMES, SPLITS, Photographs, Split
+from clip_invariance.worlds.traffic_lights import COUNTS, NAMES, SPLITS, Photographs, Split
 
 Row = dict[str, Any]
 
@@ -26,6 +26,8 @@ PIXELS, PASTED, ENCODED = 16, 32, imagenet.SIZE
 #: The smallest light that the world draws: its glow does not reach out from behind a photograph.
 _HIDDEN = 0.4
 _PASTED = 400_000
+#: Right answers, in percent, of whoever says red to every test photograph.
+ALWAYS_RED = 100 * COUNTS["test"]["red"] / (COUNTS["test"]["red"] + COUNTS["test"]["green"])
 _BACKBONE = "backbone_"
 
 
@@ -89,7 +91,8 @@ def read_alone(
         train, test: see :func:`encode`.
 
     Returns:
-        rows representation, labels (per class; 0: all), metric ("probe", "nearest"), value.
+        rows representation, labels (per class; 0: all), metric ("probe", "nearest"), photograph, value. With all labels
+        there is a row for each test photograph, 1 if it was classified right; with few, one row for the accuracy.
     """
     parts = {split: chosen(split, PIXELS, most) for split in SPLITS}
     pixels = {split: part.images.float().flatten(1) / 255 for split, part in parts.items()}
@@ -107,14 +110,28 @@ def _features(table: pd.DataFrame) -> Tensor:
 
 
 def _read(
-    x: Mapping[Split, Tensor], labels: Mapping[Split, Mapping[str, Tensor]], shots: Sequence[int], seed: int
+    x: Mapping[Split, Tensor],
+    labels: Mapping[Split, Mapping[str, Tensor]],
+    shots: Sequence[int],
+    seed: int,
+    copies: int = 1,
 ) -> Iterator[Row]:
     known = x["train"], labels["train"], x["test"], labels["test"]
     few = few_shot(*known, counts=shots, seed=seed)
     for count, accuracy in few.groupby("count")["accuracy"].mean().items():
         yield {"metric": "probe", "labels": count, "value": float(accuracy)}
-    yield {"metric": "probe", "labels": 0, "value": probe_factors(*known, seed=seed)["light"]}
-    yield {"metric": "nearest", "labels": 0, "value": knn_accuracy(*known, k=1)["light"]}
+    asked, answers = x["test"], labels["test"]["light"]
+    yield from _each(
+        "probe", fit_probes(x["train"], labels["train"], seed=seed).answers(asked)["light"], answers, copies
+    )
+    yield from _each("nearest", knn_answers(x["train"], labels["train"], asked, k=1)["light"], answers, copies)
+
+
+def _each(metric: str, said: Tensor, answers: Tensor, copies: int = 1) -> Iterator[Row]:
+    """Whether each photograph was classified right, or how many of its copies, one behind the other."""
+    right = (said == answers.to(said.device)).float().unflatten(0, (copies, -1)).mean(0)
+    for number, value in enumerate(right.tolist()):
+        yield {"metric": metric, "labels": 0, "photograph": number, "value": value}
 
 
 # ---------------------------------------------------------------- pasted
@@ -190,9 +207,10 @@ def read_pasted(
     rows: list[Row] = []
     for name, encode_images in (("embedding", clip.embed), ("backbone", clip.backbone)):
         x = {split: encode_images(model, images) for split, images in pictures.items()}
-        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed)]
+        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed, copies)]
         if name == "embedding" and objective == "captions":
             classes = word_classes(lambda texts: clip.encode_texts(model, texts), "light")
-            right = zero_shot_accuracy(x["test"], classes, labels["test"]["light"])
-            rows.append({"representation": "words", "metric": "zero_shot", "labels": 0, "value": right})
+            said = zero_shot_scores(x["test"], classes).argmax(1)
+            each = _each("zero_shot", said, labels["test"]["light"], copies)
+            rows += [row | {"representation": "words"} for row in each]
     return pd.DataFrame(rows)

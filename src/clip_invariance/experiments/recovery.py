@@ -964,7 +964,8 @@ def _pareto_values(found: Measured) -> list[NamedValue | None]:
     _, many = few_and_many(found)
     by_task = encoders_by_task(found)
     behind = shortfalls(by_task)
-    least = min((name for name in behind if name != GENERALIST_), key=lambda name: behind[name][2].value)
+    # What must exceed a threshold for every encoder must do so for the one whose interval reaches lowest.
+    least = min((name for name in behind if name != GENERALIST_), key=lambda name: behind[name][2].low)
     before = percent(found.reads, CAPTIONED, metric="probe", depth="embedding", origin=SILENT_)
     specialist = Tuning(SILENT_, "full", "light", many)
     after = percent(found.tuned, CAPTIONED, metric="probe", depth="embedding", **specialist._asdict())

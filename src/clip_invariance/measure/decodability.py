@@ -70,6 +70,10 @@ class Probes:
         rows = self.axes(features)
         return {factor: rows @ weights.mT for factor, weights in self.weights.items()}
 
+    def answers(self, features: Tensor) -> dict[str, Tensor]:
+        """(n, d) -> factor -> the class of each row, int64 (n,)."""
+        return {factor: self.classes[factor][z.argmax(1)] for factor, z in self.logits(features).items()}
+
     def accuracy(self, features: Tensor, labels: Mapping[str, Tensor]) -> dict[str, float]:
         """Share of rows classified right, in [0, 1], per factor. A label never seen in training counts as wrong.
 
@@ -80,8 +84,8 @@ class Probes:
             raise UsageError(f"{missing[0]}: no test labels for this factor")
         _check(features, {factor: labels[factor] for factor in self.weights}, classes=1)
         return {
-            factor: float((self.classes[factor][z.argmax(1)] == labels[factor].to(z.device)).float().mean())
-            for factor, z in self.logits(features).items()
+            factor: float((answers == labels[factor].to(answers.device)).float().mean())
+            for factor, answers in self.answers(features).items()
         }
 
 
@@ -248,7 +252,20 @@ def _few(x: Tensor, codes: Tensor, chosen: Tensor, ranked: Tensor) -> Tensor:
 def knn_accuracy(
     train: Tensor, labels: Mapping[str, Tensor], test: Tensor, test_labels: Mapping[str, Tensor], *, k: int = 10
 ) -> dict[str, float]:
-    """Accuracy of a vote among the k training rows nearest in cosine, in [0, 1], per factor.
+    """Accuracy of :func:`knn_answers`, in [0, 1], per factor.
+
+    Raises:
+        UsageError: naming the factor; also for k outside 1 .. n.
+    """
+    _check(test, test_labels, classes=1)
+    answers = knn_answers(train, labels, test, k=k)
+    return {
+        factor: float((said == test_labels[factor].to(said.device)).float().mean()) for factor, said in answers.items()
+    }
+
+
+def knn_answers(train: Tensor, labels: Mapping[str, Tensor], test: Tensor, *, k: int) -> dict[str, Tensor]:
+    """The class that wins a vote among the k training rows nearest in cosine, factor -> int64 (n,).
 
     A tie goes to the class whose voters are nearer.
 
@@ -256,7 +273,6 @@ def knn_accuracy(
         UsageError: naming the factor; also for k outside 1 .. n.
     """
     _check(train, labels)
-    _check(test, test_labels, classes=1)
     if not 1 <= k <= len(train):
         raise UsageError(f"k: need between 1 and {len(train)} neighbours, got {k}")
     unit = torch.nn.functional.normalize(_floating(train), dim=1)
@@ -268,8 +284,7 @@ def knn_accuracy(
     for factor, values in labels.items():
         classes, codes = torch.unique(values.to(unit.device), return_inverse=True)
         counts = votes.new_zeros(len(votes), len(classes)).scatter_add_(1, codes[who], votes)
-        predicted = classes[counts.argmax(1)]
-        result[factor] = float((predicted == test_labels[factor].to(unit.device)).float().mean())
+        result[factor] = classes[counts.argmax(1)]
     return result
 
 

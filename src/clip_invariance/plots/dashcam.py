@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clip_invariance.experiments.dashcam import CHANCE
+from clip_invariance.experiments.photographs import ALWAYS_RED
 from clip_invariance.plots.marks import (
     band,
     bounded,
@@ -28,7 +29,7 @@ from clip_invariance.plots.marks import (
     share_ticks,
 )
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
-from clip_invariance.worlds.traffic_lights import COUNTS, REPORTED_ACCURACY
+from clip_invariance.worlds.traffic_lights import REPORTED_ACCURACY
 
 SERIES_COLOURS = {
     "words": PALETTE["orange"],
@@ -483,13 +484,11 @@ REPRESENTATIONS = {
     "pixels": PALETTE["orange"],
     "grey pixels": PALETTE["grey"],
 }
-#: Right answers, in percent, of whoever says red to every test photograph.
-_ALWAYS_RED = 100 * COUNTS["test"]["red"] / (COUNTS["test"]["red"] + COUNTS["test"]["green"])
 
 
 def _guessing(ax: Axes) -> dict[str, tuple[float, str]]:
     """Draws what takes no picture, a coin and the more frequent colour; returns their :func:`end_labels`."""
-    levels = {"a coin": 50.0, "always red": _ALWAYS_RED}
+    levels = {"a coin": 50.0, "always red": ALWAYS_RED}
     for height in levels.values():
         floor(ax, height)
     return {name: (height, faint()) for name, height in levels.items()}
@@ -558,5 +557,5 @@ def describe_photographs_in_scenes(table: pd.DataFrame) -> str:
     return (
         "Accuracy in percent for photographed red and green lights in the place of the drawn one, against labels per "
         f"class; solid lines read the embedding, dashed ones the backbone. With all labels, embedding: {'; '.join(parts)}. "
-        f"Saying red every time is right in {_ALWAYS_RED:.0f}."
+        f"Saying red every time is right in {ALWAYS_RED:.0f}."
     )

@@ -353,6 +353,7 @@ All numbers with 95 % intervals are in [table.csv](table.csv); what was run, and
 - *Probe*: logistic regression, on the embedding that is compared with texts or on the features before its projection.
 - *Untrained*: the probe on the same architecture with random weights. What it reads, the architecture gives away for
   nothing. *Pixels*: the probe on the same scenes, 48 pixels wide, and on photographs, 16 pixels wide.
+- *Chance* is equal guessing. On photographs it is saying "red" to all: most of them are.
 - A thing is **kept** if the probe is well above both controls, and **within reach of language** if words are well above
   chance. A probe that fails does not prove that the thing is gone.
 

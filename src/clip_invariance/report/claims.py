@@ -167,7 +167,7 @@ def _judge(claim: Claim, results: Mapping[str, Results]) -> ClaimRow:
     if verdict != "not yet measured":
         if any(results[c.chapter].run.profile == "smoke" for c, _ in measured):
             verdict, reason = "inconclusive", "the smoke profile is too small to judge anything"
-        elif any(v.n < MIN_SEEDS for _, v in measured):
+        elif any(0 < v.n < MIN_SEEDS for _, v in measured):
             verdict, reason = "inconclusive", f"fewer than {MIN_SEEDS} seeds"
     shown = find_value(results, decisive.value)
     if shown is None:

@@ -53,6 +53,7 @@ class Value(_Record):
 
     Attributes:
         value, low, high: the mean over ``n`` seeds and its 95 % interval, in ``unit``.
+        n: how many seeds; 0 for what has none, as a published model, and is the same in every run.
         spread: standard deviation over seeds.
         digits: decimals to print.
         tolerance: how far a re-run's value may lie from this one.
@@ -62,7 +63,7 @@ class Value(_Record):
     value: float
     low: float
     high: float
-    n: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=0)]
     spread: Annotated[float, Field(ge=0)]
     unit: Annotated[str, StringConstraints(max_length=30)]
     digits: Annotated[int, Field(ge=0, le=MAX_DIGITS)]

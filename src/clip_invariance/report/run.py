@@ -294,7 +294,7 @@ def _inputs(project: Path, options: Options, extra: Mapping[str, Any]) -> str:
     for root, folders, files in os.walk(project):
         folders[:] = sorted(name for name in folders if name not in ("_build", "book", "figures") and name[0] != ".")
         for path in (Path(root, name) for name in sorted(files)):
-            if path.suffix in (".py", ".toml", ".ipynb"):
+            if path.suffix in (".py", ".toml", ".ipynb", ".json"):
                 digest.update(f"{path}{sha256(path)}".encode())
     return digest.hexdigest()
 

@@ -159,8 +159,8 @@ def provenance(value: Value, run: RunRecord) -> str:
     parts = [
         value.description,
         f"measured {measured}, but its interval rules nothing out" if is_undetermined(value) else "",
-        f"95 % interval {ends(value)}",
-        f"{value.n} seeds",
+        f"95 % interval {ends(value)}" if value.n else "no seeds: the same in every run",
+        f"{value.n} seeds" if value.n else "",
         f"profile {run.profile}",
         machine(run),
         f"commit {short_commit(run)}",
