@@ -138,6 +138,20 @@ def test_detailed_captions_alone_are_those_of_as_many_pictures_and_of_no_others(
     assert ARMS["cleaned_040"].kept(8000) == 4800
 
 
+def test_details_alone_in_fewer_steps_are_shown_as_often_as_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def stop(*_: object, steps: int, **__: object) -> None:
+        taken.append(steps)
+        raise InterruptedError
+
+    monkeypatch.setattr(limits_training.encoders, "train", stop)
+    for name in ("details_005", "details_005_alone", "details_005_alone_brief"):
+        with pytest.raises(InterruptedError):
+            limits_training.train(**asdict(ARMS[name]), images=200, steps=300, seed=0, device="cpu")
+    assert taken == [300, 300, 15]
+
+
 def test_a_frozen_text_tower_knows_words_that_no_caption_used() -> None:
     texts = ["a taxi with one lemon", "a taxi with a single lemon", "a taxi with four lemons"]
     spoken = measures.say(clip.create("conv", size=collages.SIZE), "frozen", texts)

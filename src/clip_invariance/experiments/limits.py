@@ -280,7 +280,8 @@ def noise_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 #: Series: words of encoders that were trained on the detailed captions, and on nothing else.
-ON_THEIR_OWN = "words, these alone"
+#: Trained on the pictures with detailed captions and no others: in as many steps, or with each shown as often.
+ON_THEIR_OWN = {"words, these alone": "_alone", "words, these alone, shown as often": "_alone_brief"}
 
 
 def details_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -296,9 +297,9 @@ def details_table(table: pd.DataFrame) -> pd.DataFrame:
                 samples = read(table, listed(share), measured, _READERS[series], factor)
                 rows.append(_row(samples, factor=factor, series=series, share=share))
         for share in ALONE:
-            rows.append(
-                _row(words(table, f"{listed(share)}_alone", factor), factor=factor, series=ON_THEIR_OWN, share=share)
-            )
+            for series, arm in ON_THEIR_OWN.items():
+                samples = words(table, f"{listed(share)}{arm}", factor)
+                rows.append(_row(samples, factor=factor, series=series, share=share))
         for series, arm in (("trained on labels", LABELS), ("untrained", UNTRAINED)):
             rows.append(_row(probe(table, arm, factor), factor=factor, series=series))
         rows.append([{"factor": factor, "series": "chance", "value": CHANCE[factor]}])
@@ -643,6 +644,19 @@ def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
             _points(f"c40_alone_gain_{round(100 * share)}",
                     words(table, f"{listed(share)}_alone", "part") - words(table, listed(share), "part"), RARE_FIGURE,
                     f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone minus on all")
+            for share in ALONE
+        ),
+        *(
+            _mean(f"c40_brief_part_{round(100 * share)}", words(table, f"{listed(share)}_alone_brief", "part"), RARE_FIGURE,
+                  f"{what}, trained on the {round(100 * share)} % of pictures whose captions list the parts, and on no "
+                  "others, each shown as often as among the others")
+            for share in ALONE
+        ),
+        *(
+            _points(f"c40_brief_gain_{round(100 * share)}",
+                    words(table, f"{listed(share)}_alone_brief", "part") - words(table, listed(share), "part"), RARE_FIGURE,
+                    f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone, each shown as "
+                    "often, minus on all")
             for share in ALONE
         ),
         _mean("c40_words_known", words(table, FROZEN, "part"), RARE_FIGURE,

@@ -59,6 +59,7 @@ class Arm:
         surroundings: captions also name the background.
         details: share of captions that list the parts ("with three lemons").
         alone: as many pictures as that share, and all of their captions list the parts: what the others take away.
+        brief: that share of the steps, so that alone each picture is shown as often as among the others.
         noise: kind of the corrupted captions: one of :data:`captions.NOISE`, or "all", a third of each.
         noise_rate: their share.
         cleaned: the corrupted pairs are left out instead: the control for having fewer good captions.
@@ -73,6 +74,7 @@ class Arm:
     surroundings: bool = False
     details: float = 0.0
     alone: bool = False
+    brief: bool = False
     noise: str = ""
     noise_rate: float = 0.0
     cleaned: bool = False
@@ -162,6 +164,7 @@ def train(
     surroundings: bool,
     details: float,
     alone: bool,
+    brief: bool,
     noise: str,
     noise_rate: float,
     cleaned: bool,
@@ -176,7 +179,19 @@ def train(
 ) -> pd.DataFrame:
     """Train one encoder of collages; see :class:`Arm`, and :func:`experiments.encoders.train` for the table."""
     arm = Arm(
-        naming, quality, surroundings, details, alone, noise, noise_rate, cleaned, together, objective, text, trained
+        naming,
+        quality,
+        surroundings,
+        details,
+        alone,
+        brief,
+        noise,
+        noise_rate,
+        cleaned,
+        together,
+        objective,
+        text,
+        trained,
     )
     drawn, pictures = training_pictures(images, seed, together, device)
     kept = arm.kept(images)
@@ -185,6 +200,7 @@ def train(
         tasks = TASKS if objective == "labels" else ("object",)
         return _fit_labels(pictures, {task: labels[task] for task in tasks}, steps if trained else 0, seed)
     captions = arm.policy().sample(collages.WORDS, labels, seed)
+    steps = round(details * steps) if brief else steps
     return _fit_captions(pictures, captions, steps if trained else 0, seed, text)
 
 
@@ -269,6 +285,7 @@ ARMS: dict[str, Arm] = {
     "untrained": Arm(trained=False),
     **{listed(share): Arm(details=share) for share in SHARES},
     **{f"{listed(share)}_alone": Arm(details=share, alone=True) for share in ALONE},
+    **{f"{listed(share)}_alone_brief": Arm(details=share, alone=True, brief=True) for share in ALONE},
     **{noisy(kind, rate): Arm(noise=kind, noise_rate=rate) for kind, rates in NOISE_RATES.items() for rate in rates},
     "cleaned_040": Arm(noise="all", noise_rate=0.4, cleaned=True),
     **{tied(together): Arm(together=together) for together in TIES},

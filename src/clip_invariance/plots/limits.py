@@ -219,6 +219,18 @@ def describe_noise(table: pd.DataFrame) -> str:
     return f"Zero-shot accuracy in percent by kind and share of corrupted captions: {_numbers(table, 'kind', 'rate')}."
 
 
+_ALONE_MARKS = dict(
+    zip(
+        ON_THEIR_OWN,
+        (
+            ("D", "words, the detailed captions alone, in as many steps"),
+            ("v", "words, these alone, each shown as often"),
+        ),
+        strict=True,
+    )
+)
+
+
 def rare_details(table: pd.DataFrame) -> Figure:
     """Two panels, which part and how many; lines against the share of captions that list them."""
     table = bounded(table)
@@ -230,9 +242,11 @@ def rare_details(table: pd.DataFrame) -> Figure:
         for series in dict.fromkeys(rows["series"]):
             line = rows[rows["series"] == series].sort_values("share")
             colour = READERS.get(series, faint())
-            if series == ON_THEIR_OWN:
-                ax.errorbar(line["share"].map(place) + 0.12, line["value"], yerr=errors(line), fmt="D", markersize=5,
-                            color=PALETTE["red"], capsize=2)  # fmt: skip
+            if series in ON_THEIR_OWN:
+                beside, mark = line["share"].map(place) + 0.12, _ALONE_MARKS[series][0]
+                ax.errorbar(
+                    beside, line["value"], yerr=errors(line), fmt=mark, markersize=5, color=PALETTE["red"], capsize=2
+                )
                 continue
             if line["share"].notna().any():
                 band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
@@ -245,15 +259,16 @@ def rare_details(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontweight="normal")
         end_labels(ax, len(shares) - 0.8, ends, gap=0.085)
     axes[-1].set_xlabel("captions that list the parts")
-    if ON_THEIR_OWN in set(table["series"]):
-        key(figure, {"words, trained on the detailed captions alone": (PALETTE["red"], "D", True)})
+    trained_alone = [_ALONE_MARKS[series] for series in ON_THEIR_OWN if series in set(table["series"])]
+    if trained_alone:
+        key(figure, {said: (PALETTE["red"], mark, True) for mark, said in trained_alone})
     headline(figure, "What is read about parts, by how many captions list them")
     return figure
 
 
 def describe_rare_details(table: pd.DataFrame) -> str:
     """Alt text of :func:`rare_details`."""
-    rows = table[table["share"].notna() & table["series"].isin(["words", "probe", ON_THEIR_OWN])]
+    rows = table[table["share"].notna() & table["series"].isin(["words", "probe", *ON_THEIR_OWN])]
     return (
         f"Accuracy in percent by share of captions that list the parts: {_numbers(rows, 'factor', 'series', 'share')}."
     )
