@@ -106,9 +106,17 @@ def invented(measured: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
             tables["pixels"].append(rows.assign(value=noisy(rows, 0.5, seed)))
         counts = [("probe", count) for count in (1, 4, 16, 64, 256, 0)] + [("nearest", 0)]
         alone = [
-            {"representation": name, "metric": metric, "labels": count, "seed": seed, "value": 0.9 + 0.001 * seed}
+            {
+                "representation": name,
+                "metric": metric,
+                "labels": count,
+                "seed": seed,
+                "photograph": photograph,
+                "value": 0.9 + 0.001 * seed,
+            }
             for name in draw.REPRESENTATIONS
             for metric, count in counts
+            for photograph in (range(24) if count == 0 else [None])
         ]
         tables["alone"].append(pd.DataFrame(alone))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

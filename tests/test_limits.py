@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import limits
+from clip_invariance.experiments import limits, limits_training
 from clip_invariance.experiments import limits_measures as measures
 from clip_invariance.experiments.limits_training import (
     ARMS,

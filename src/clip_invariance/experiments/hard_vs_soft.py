@@ -162,9 +162,26 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
                    f"{kept}, {NETS['zero_pool']}, trained with objects everywhere"),
         NamedValue("consistency_gain_blur", paired_difference(100 * blur, 100 * zero), "points", CONSISTENCY,
                    f"{kept}: ordinary CNN with a blur before each subsampling minus without"),
+        *_from_one_place(places),
         *_by_network(places, controls),
         *_positions(places),
     ]  # fmt: skip
+
+
+def _from_one_place(places: pd.DataFrame) -> Iterator[NamedValue]:
+    """What pooling carries away from one place, and what many places teach where most of them are new; no rule uses it."""
+    for net in ("zero_pool", "vit"):
+        if len(per_seed(places, "accuracy", "seen", architecture=net, support="one", labels="object")):
+            yield NamedValue(f"c02_drop_{net}", drop(places, net, "one"), "points", PLACES,
+                             f"accuracy at the one training place minus accuracy elsewhere, {NETS[net]}")  # fmt: skip
+    for net in ("zero_flatten", "mlp"):
+        many, one = (
+            100 * per_seed(places, "accuracy", "unseen", architecture=net, support=support, labels="object")
+            for support in ("places_64", "one")
+        )
+        if len(many):
+            yield NamedValue(f"c03_gain_64_{net}", paired_difference(many, one), "points", COUNT,
+                             f"accuracy all over the canvas, trained at 64 places minus at one, {NETS[net]}")  # fmt: skip
 
 
 def _by_network(places: pd.DataFrame, controls: pd.DataFrame) -> Iterator[NamedValue]:
@@ -181,9 +198,18 @@ def _by_network(places: pd.DataFrame, controls: pd.DataFrame) -> Iterator[NamedV
                 if len(found):
                     yield NamedValue(f"{metric}_{net}_{labels}", mean_over_seeds(100 * found), "%", LABELS,
                                      f"{means}, {name} trained on {what}")  # fmt: skip
-    pixels = controls[(controls["metric"] == "place_probe") & (controls["group"] == "pixels")]
-    yield NamedValue("place_probe_pixels", mean_over_seeds(100 * pixels.groupby("seed")["value"].mean()), "%", LABELS,
-                     f"{probe}, raw pixels")  # fmt: skip
+    without = {"pixels": ("pixels", "raw pixels")}
+    without |= {f"{net}_untrained": (f"untrained {net}", f"{NETS[net]} untrained") for net in ("zero_flatten", "mlp")}
+    for metric, means in (("place_probe", probe), ("place_share", room)):
+        for name, (group, what) in without.items():
+            rows = controls[(controls["metric"] == metric) & (controls["group"] == group)]
+            yield NamedValue(f"{metric}_{name}", mean_over_seeds(100 * rows.groupby("seed")["value"].mean()), "%", LABELS,
+                             f"{means}, {what}")  # fmt: skip
+    for net in ("zero_flatten", "mlp"):
+        gain = paired_difference(*(place_probe(places, labels, [net]) for labels in ("object_half", "object")))
+        yield NamedValue(f"c06_probe_gain_{net}", gain, "points", LABELS,
+                         f"{probe}, {NETS[net]}: trained on labels that tell its half minus on labels that ignore place"
+                         )  # fmt: skip
     for support, where in (("one", "at one place"), ("everywhere", "everywhere")):
         found = per_seed(places, "accuracy", "unseen", architecture="vit", support=support, labels="object")
         if len(found):

@@ -197,6 +197,13 @@ def trained(
     return _metric(chosen[chosen["steps"] == steps], metric, group).groupby("seed")["value"].mean()
 
 
+def _longest(table: pd.DataFrame, net: str) -> dict[str, pd.Series]:
+    """Orbit loss on training digits after the longest training, by objective, per seed; empty where none was longer."""
+    chosen = table[(table["net"] == net) & table["steps"].isin(LONGER)]
+    losses = _metric(chosen, "orbit_loss", "train")
+    return {str(objective): rows.groupby("seed")["value"].mean() for objective, rows in losses.groupby("objective")}
+
+
 def regret(table: pd.DataFrame, net: str = WIDE, budget: int = -1) -> Estimate:
     """Orbit loss on training pictures reached by training on one sample, minus that of the whole orbit, in nats."""
     one = trained(table, "orbit_loss", "train", "1", net)
@@ -325,6 +332,12 @@ def _training_values(training: pd.DataFrame, widths: pd.DataFrame) -> list[Named
                    f"{loss}: {versus}, equal steps, net of width {NARROW}"),
         NamedValue("c10_regret_linear", regret(widths, "0"), "nats", WIDTHS,
                    f"{loss}: {versus}, equal steps, linear model"),
+        *(
+            NamedValue(f"c10_regret_{name}_long", paired_difference(longest["1"], longest[WHOLE]), "nats", WIDTHS,
+                       f"{loss}: {versus}, four times as many equal steps, net of width {net}")
+            for name, net in (("wide", WIDE), ("narrow", str(NARROW)))
+            if (longest := _longest(widths, net))
+        ),
         NamedValue("c10_gain_narrow", gain(*narrow), "points", WIDTHS,
                    f"{accuracy}, width {NARROW}: trained on the whole orbit minus trained on one sample, equal steps"),
         NamedValue("c10_gain_compute", gain(one, trained(training, "accuracy", "16", WHOLE, budget=0)), "points",
