@@ -19,6 +19,7 @@ from clip_invariance.experiments.dashcam_arms import (
     SOMETIMES,
     TALKATIVE,
     UNTRAINED,
+    UNTRAINED_WIDE,
     VIEWS,
     Arm,
     train_unit,
@@ -392,6 +393,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
         **CONTROLS,
         "two views, no captions": VIEWS,
         "untrained": UNTRAINED["small"],
+        "untrained, wider embedding": UNTRAINED_WIDE,
         "captions always mention it": TALKATIVE,
         "the same, three times as long": PATIENT[1.0],
         "trained on labels": LABELS["small"],
@@ -635,6 +637,7 @@ _CONTROLLED = {
     "three times as long": f"{_NEVER}, three times the steps",
     "narrower embedding": f"{_NEVER}, embedding a quarter as wide",
     "views": "trained without captions, to recognise a picture under random crops and colours",
+    "wider untrained": "untrained, embedding four times as wide",
 }
 
 
@@ -642,8 +645,11 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
     rows = [
         _mean(f"control_{name.replace(' ', '_')}", probe(table, arm), "%", OTHERS,
               f"{_PROBE} for the small light, {_CONTROLLED[name]}")
-        for name, arm in {**CONTROLS, "views": VIEWS}.items()
+        for name, arm in {**CONTROLS, "views": VIEWS, "wider untrained": UNTRAINED_WIDE}.items()
     ]  # fmt: skip
+    wide, fresh = CONTROLS["wider embedding"], UNTRAINED_WIDE
+    rows.append(_gap("control_wider_learned", probe(table, wide), probe(table, fresh), OTHERS,
+                     f"{_PROBE} for the small light, embedding four times as wide: {_NEVER} minus untrained"))  # fmt: skip
     longer = CONTROLS["three times as long"]
     for depth, name, what in (("embedding", "", _PROBE), ("backbone", "_backbone", _BEFORE)):
         usual, late = (probe(table, arm, depth=depth) for arm in (SILENT, longer))

@@ -34,6 +34,8 @@ SILENT = Arm(course=True)
 #: Its opposite: every caption mentions light and pedestrian.
 TALKATIVE = Arm(mention=1.0, course=True)
 UNTRAINED = {size: Arm(light_size=size, length=0) for size in ("small", "large")}
+#: What a wider embedding shows of the light without any training. Added after the rules; none uses it.
+UNTRAINED_WIDE = Arm(embed_dim=256, length=0)
 LABELS = {size: Arm("labels", light_size=size) for size in ("small", "large")}
 VIEWS = Arm("views")
 LARGE = Arm(light_size="large")
@@ -58,6 +60,7 @@ _STANDARD = (
     *(Arm(mention=p, light_size="large") for p in (0.03, 0.1, 0.3, 1.0)),
     VIEWS,
     UNTRAINED["large"],
+    UNTRAINED_WIDE,
     *(arm for name, arm in CONTROLS.items() if name != "narrower embedding"),
     *PATIENT.values(),
 )

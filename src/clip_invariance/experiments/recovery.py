@@ -55,6 +55,8 @@ MANY = {"smoke": 16, "quick": 512, "standard": 512, "full": 512}
 TUNING = {8: (30, 32), 16: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (160, 64)}
 #: Steps of going on with captions, and of pulling pairs together; pairs in a step; weight of the pull.
 CAPTION_STEPS, PAIR_STEPS, PAIRS = 50, 50, 64
+#: As many steps as the encoder had in all: what a few steps with captions may lack. Added after the rule of C33.
+LONGER_CAPTION_STEPS = 400
 PULL = 10.0
 #: Where between the original weights and the tuned ones models are tested.
 LINE = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -138,7 +140,7 @@ def _shared(profile: Profile, seed: int, device: str) -> dict[str, Any]:
 
 
 def _steps(profile: Profile, usual: int) -> int:
-    return 2 if profile.name == "smoke" else usual
+    return max(2, usual // 100) if profile.name == "smoke" else usual
 
 
 def _tests_of(shifted: bool) -> list[str]:
@@ -209,6 +211,7 @@ def tunings(profile: Profile) -> list[Tuning]:
     return [
         *(Tuning(SILENT_, method, task, n) for task in LOST for method in frozen for n in budgets),
         *(Tuning(UNTRAINED_, "scratch", task, n) for task in LOST for n in budgets),
+        *(Tuning(UNTRAINED_, "lora", "light", n) for n in budgets if n >= many),
         *(Tuning(TALKATIVE_, "lora", "light", n) for n in (few, many)),
         *(Tuning(SILENT_, "full", task, many) for task in (*CAPTIONED, *OTHERS, ALL)),
     ]
@@ -238,23 +241,26 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
 
 
 def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Going on with rewritten captions, and (not in quick runs) the control whose captions stay as they were."""
-    more = [n for n in BUDGETS[profile.name] if n > FEW[profile.name]]
-    runs = [(1.0, n) for n in more] + [(0.0, MANY[profile.name])] * (profile.name != "quick")
+    """Going on with rewritten captions; in all but quick runs also for longer, and with captions as they were."""
+    few, many, budgets = FEW[profile.name], MANY[profile.name], BUDGETS[profile.name]
+    usual, long = _steps(profile, CAPTION_STEPS), _steps(profile, LONGER_CAPTION_STEPS)
+    runs = [(1.0, n, usual) for n in budgets if n > few]
+    if profile.name != "quick":
+        runs += [(0.0, many, usual), *((1.0, n, long) for n in budgets if n >= many)]
     return [
         Unit(
             recaption,
             {
                 "mention": mention,
                 "labels": n,
-                "steps": _steps(profile, CAPTION_STEPS),
-                "tests": _tests_of((mention, n) == (1.0, MANY[profile.name])),
+                "steps": steps,
+                "tests": _tests_of((mention, n, steps) == (1.0, many, usual)),
                 **_shared(profile, seed, device),
             },
             _needs(SILENT_, profile, seed, device),
         )
         for seed in range(seeds)
-        for mention, n in runs
+        for mention, n, steps in runs
     ]
 
 
@@ -345,6 +351,14 @@ def tuned(found: Measured, wanted: Tuning, shown: str = USUAL, share: float = 1.
 def captioned(table: pd.DataFrame, shown: str = USUAL, share: float = 1.0, **where: object) -> pd.Series:
     """Zero-shot accuracy at what captions name: mean of the car's colour and body."""
     return percent(table, CAPTIONED, metric="zero_shot", shown=shown, share=share, **where)
+
+
+def recaptioned(found: Measured, labels: int, mention: float = 1.0, *, longer: bool = False) -> pd.DataFrame:
+    """Going on with captions of so many pictures: in the few steps of C33's rule, or in as many as the encoder had."""
+    table = found.captions
+    few = table["steps"] == table["steps"].min()
+    chosen: pd.Series = (table["labels"] == labels) & (table["mention"] == mention) & (~few if longer else few)
+    return table[chosen]
 
 
 def depths_of(found: Measured) -> list[str]:
@@ -453,7 +467,7 @@ def line_table(found: Measured) -> pd.DataFrame:
             for share in LINE:
                 named = captioned(found.tuned, shown, share, **wanted._asdict())
                 add(shown, name, share, tuned(found, wanted, shown, share), named)
-        again = found.captions[(found.captions["mention"] == 1) & (found.captions["labels"] == many)]
+        again = recaptioned(found, many)
         words = percent(again, "light", metric="zero_shot", shown=shown)
         add(shown, "captions rewritten: words", 1.0, words, captioned(again, shown))
         add(shown, EARLY, 0.0, early(found, many, shown), captioned(found.reads, shown, origin=SILENT_))
@@ -475,15 +489,15 @@ def moved_table(found: Measured) -> pd.DataFrame:
     """What was read before and after an invariance was removed, or added, and under the controls.
 
     Returns:
-        measure, series ("before", "captions rewritten", "captions as before", "pulled together", "pairs, no pull"),
-        value ... in percent.
+        measure, series ("before", "captions rewritten", "captions rewritten, longer", "captions as before", "pairs pulled
+        together", "pairs, no pull"), value ... in percent.
     """
     _, many = few_and_many(found)
-    again = found.captions[found.captions["labels"] == many]
     series = {
         "before": found.reads[found.reads["origin"] == SILENT_],
-        "captions rewritten": again[again["mention"] == 1],
-        "captions as before": again[again["mention"] == 0],
+        "captions rewritten": recaptioned(found, many),
+        "captions rewritten, longer": recaptioned(found, many, longer=True),
+        "captions as before": recaptioned(found, many, 0.0),
         "pairs pulled together": found.pairs[found.pairs["pull"] > 0],
         "pairs, no pull": found.pairs[found.pairs["pull"] == 0],
     }
@@ -777,6 +791,14 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
             rows.append(
                 _mean(f"{task}_scratch_{n}", scratch, CURVES, f"{what}: untrained network trained on {labels} alone")
             )
+            fresh = tuned(found, Tuning(UNTRAINED_, "lora", task, n))
+            rows += [
+                _gap(f"{task}_full_head_start_{n}", ways["full", FULL], scratch, CURVES,
+                     f"{what}, {labels}: {FULL}, {_ALONE}, minus of the untrained network"),
+                _mean(f"{task}_lora_untrained_{n}", fresh, CURVES, f"{what}: {LORA} of the untrained network, {labels}"),
+                _gap(f"{task}_lora_head_start_{n}", ways["lora", LORA], fresh, CURVES,
+                     f"{what}, {labels}: {LORA}, {_ALONE}, minus of the untrained network"),
+            ]  # fmt: skip
             first, pixels = frozen(found, task, n, depth=FIRST_STAGE), of_pixels(found, task, n)
             advice = ADVICE[task]
             rows += [
@@ -860,10 +882,9 @@ def _line_values(found: Measured) -> list[NamedValue | None]:
 def _moved_values(found: Measured) -> list[NamedValue | None]:
     _, many = few_and_many(found)
     before = found.reads[found.reads["origin"] == SILENT_]
-    again = found.captions[found.captions["labels"] == many]
-    told, control = again[again["mention"] == 1], again[again["mention"] == 0]
-    most = found.captions[(found.captions["labels"] > many) & (found.captions["mention"] == 1)]
+    told, control, most = recaptioned(found, many), recaptioned(found, many, 0.0), recaptioned(found, _CURVE[-1])
     pulled, loose = found.pairs[found.pairs["pull"] > 0], found.pairs[found.pairs["pull"] == 0]
+    longer = {n: recaptioned(found, n, longer=True) for n in budgets_of(found) if n >= many}
 
     def probe(table: pd.DataFrame, factors: str | Sequence[str]) -> pd.Series:
         return percent(table, factors, metric="probe", depth="embedding", shown=USUAL)
@@ -893,6 +914,27 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
               f"zero-shot accuracy for the small light after {steps} 2,000 {said}"),
         _mean("c33_words", words(told, "light"), MOVED,
               f"zero-shot accuracy for the small light after {steps} {many} {said}"),
+        *(
+            _gap(f"c33_longer_gain_{n}", probe(table, "light"), probe(before, "light"), MOVED,
+                 f"{_PROBED} for the small light: after eight times as many steps of {steps} {n} {said} minus before")
+            for n, table in longer.items()
+        ),
+        *(
+            _mean(f"c33_longer_words_{n}", words(table, "light"), MOVED,
+                  f"zero-shot accuracy for the small light after eight times as many steps of {steps} {n} {said}")
+            for n, table in longer.items()
+        ),
+        *(
+            _gap(f"c33_longer_cost_{n}", captioned(before), captioned(table), MOVED,
+                 f"{_WORDS}: before minus after eight times as many steps of {steps} {n} {said}")
+            for n, table in longer.items()
+        ),
+        *(
+            _mean(f"c33_idle_{name}", 100.0 * (percent(table, "captions", metric="rate") == 0), MOVED,
+                  f"seeds in which validation chose not to go on, {steps} {many} {said}{what}")
+            for name, table, what in (
+                ("usual", told, ""), ("longer", longer[many], ", eight times as many steps"))
+        ),
         _mean("c33_words_before", words(before, "light"), MOVED, f"zero-shot accuracy for the small light, {_ALONE}"),
         _mean("c33_words_wide_before", words_wide(before), LINES,
               f"zero-shot accuracy for the light drawn twice as wide, {_ALONE}"),
@@ -910,6 +952,8 @@ def _moved_values(found: Measured) -> list[NamedValue | None]:
         _mean("c33_time_left_control", left(loose), MOVED,
               f"{kept} after training on pairs that differ in it, not pulled together"),
         _gap("c33_time_cost", captioned(before), captioned(pulled), MOVED, f"{_WORDS}: before minus after {pull}"),
+        _gap("words_cost_of_light", captioned(before), captioned(found.reads, origin=TALKATIVE_), KEPT,
+             f"{_WORDS}: {_ALONE} minus captions that always mention light and pedestrian, too, from the start"),
         _mean("time_before", probe(before, "time"), MOVED, f"{_PROBED} for the time of day, {_ALONE}"),
         _mean("time_after", probe(pulled, "time"), MOVED,
               f"{_PROBED} for the time of day after pulling together pairs that differ in it"),

@@ -195,6 +195,7 @@ def describe_price(table: pd.DataFrame) -> str:
 MOVES = {
     "before": PALETTE["grey"],
     "captions rewritten": PALETTE["orange"],
+    "captions rewritten, longer": PALETTE["red"],
     "captions as before": PALETTE["pink"],
     "pairs pulled together": PALETTE["blue"],
     "pairs, no pull": PALETTE["sky"],
@@ -208,7 +209,7 @@ def invariances(table: pd.DataFrame) -> Figure:
     wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
     dots(ax, table, "measure", MOVES, wrapped)
     ax.set_xlabel("right, %")
-    headline(figure, "512 captions take nothing out, pairs put something in")
+    headline(figure, "What is read before and after going on with captions, or with pairs")
     key(figure, MOVES)
     return figure
 
