@@ -391,9 +391,7 @@ PROBE, BACKBONE = "probe on the embedding", "probe before the projection"
 EARLY, FIRST_STAGE = "probe on the first stage", "stage 1"
 EARLY_UNTRAINED = "the same stage untrained"
 PROJECTION, LORA, FULL = "projection only", "low-rank adaptation", "full fine-tuning"
-SCRATCH, MENTIONED = "the same network untrained", "captions had named it: probe"
-#: What SCRATCH is to somebody who looks for a way to do it.
-APART = "separate network"
+SCRATCH, MENTIONED = "trained from scratch", "captions had named it: probe"
 TUNED_AS: dict[str, Method] = {PROJECTION: "projection", LORA: "lora", FULL: "full"}
 
 
@@ -629,7 +627,7 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
     control and no advice.
 
     Returns:
-        labels, do (text), probe (the better of two depths), first stage, raw pixels, separate network, what tuning
+        labels, do (text), probe (the better of two depths), first stage, raw pixels, trained from scratch, what tuning
         reaches, and the control: the first stage of the untrained network.
     """
     rows = []
@@ -638,7 +636,7 @@ def advice_table(found: Measured, task: str) -> pd.DataFrame:
             "probe": best_frozen(found, task, labels, ("embedding", "backbone")),
             "first stage": frozen(found, task, labels, depth=FIRST_STAGE),
             PIXELS_: of_pixels(found, task, labels),
-            APART: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
+            SCRATCH: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
         }
         reached |= {name: tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
         means = {name: float(samples.mean()) for name, samples in reached.items() if len(samples)}
