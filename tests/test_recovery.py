@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from torch import nn
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import recovery, recovery_training
+from clip_invariance.experiments import dashcam_measures, recovery, recovery_pictures, recovery_training
 from clip_invariance.experiments.dashcam_arms import ARMS, train_unit
 from clip_invariance.experiments.dashcam_measures import ASKED, word_classes
 from clip_invariance.experiments.dashcam_training import captions_of, scenes
@@ -293,8 +294,15 @@ def test_pool_tests_and_training_share_no_scene() -> None:
     def clutter(labelled: object) -> set[int]:
         return set(labelled.nuisances["clutter"].tolist())  # type: ignore[attr-defined]
 
-    assert not clutter(pool_scenes(500, 0)) & clutter(scenes(500, 0, "small"))
-    assert not clutter(pool_scenes(500, 0)) & clutter(scenes(500, 600_000, "small"))
+    drawn = [
+        clutter(pool_scenes(500, 0)),
+        *(
+            clutter(scenes(500, first, "small"))
+            for first in (0, recovery_pictures._TEST, dashcam_measures._MEASURED, dashcam_measures._PAIRED)
+        ),
+    ]
+    for one, other in itertools.combinations(drawn, 2):
+        assert not one & other
 
 
 def test_another_time_is_never_the_same_time() -> None:
