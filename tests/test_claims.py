@@ -183,7 +183,7 @@ def test_registered_conditions_can_be_read_one_by_one() -> None:
         ('"value": 1.0', '"value": Infinity', "values.drop.value"),
         ('"value": 1.0', '"value": "1.0"', "values.drop.value"),
         ('"high": 1.5', '"high": -1.5', "low lies above high"),
-        ('"n": 5', '"n": 0', "values.drop.n"),
+        ('"n": 5', '"n": -1', "values.drop.n"),
         ('"n": 5', '"n": true', "values.drop.n"),
         ('"drop"', '"../drop"', "values"),
         ('"figure": "accuracy"', '"figure": "../../etc/passwd"', "values.drop.figure"),

@@ -203,8 +203,9 @@ def _by_network(places: pd.DataFrame, controls: pd.DataFrame) -> Iterator[NamedV
     for metric, means in (("place_probe", probe), ("place_share", room)):
         for name, (group, what) in without.items():
             rows = controls[(controls["metric"] == metric) & (controls["group"] == group)]
-            yield NamedValue(f"{metric}_{name}", mean_over_seeds(100 * rows.groupby("seed")["value"].mean()), "%", LABELS,
-                             f"{means}, {what}")  # fmt: skip
+            if len(rows):
+                share = mean_over_seeds(100 * rows.groupby("seed")["value"].mean())
+                yield NamedValue(f"{metric}_{name}", share, "%", LABELS, f"{means}, {what}")
     for net in ("zero_flatten", "mlp"):
         gain = paired_difference(*(place_probe(places, labels, [net]) for labels in ("object_half", "object")))
         yield NamedValue(f"c06_probe_gain_{net}", gain, "points", LABELS,
