@@ -279,8 +279,8 @@ def noise_table(table: pd.DataFrame) -> pd.DataFrame:
     return _table(rows)
 
 
-#: Series: words of encoders that were trained on the detailed captions, and on nothing else.
-#: Trained on the pictures with detailed captions and no others: in as many steps, or with each shown as often.
+#: Series: words of encoders that were trained on the detailed captions, and on nothing else: in as many steps, or with
+#: each shown as often as among the others. And what the names of their arms end in.
 ON_THEIR_OWN = {"words, these alone": "_alone", "words, these alone, shown as often": "_alone_brief"}
 
 

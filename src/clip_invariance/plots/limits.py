@@ -219,16 +219,7 @@ def describe_noise(table: pd.DataFrame) -> str:
     return f"Zero-shot accuracy in percent by kind and share of corrupted captions: {_numbers(table, 'kind', 'rate')}."
 
 
-_ALONE_MARKS = dict(
-    zip(
-        ON_THEIR_OWN,
-        (
-            ("D", "words, the detailed captions alone, in as many steps"),
-            ("v", "words, these alone, each shown as often"),
-        ),
-        strict=True,
-    )
-)
+_ALONE_MARKS = dict(zip(ON_THEIR_OWN, "Dv", strict=True))
 
 
 def rare_details(table: pd.DataFrame) -> Figure:
@@ -243,10 +234,8 @@ def rare_details(table: pd.DataFrame) -> Figure:
             line = rows[rows["series"] == series].sort_values("share")
             colour = READERS.get(series, faint())
             if series in ON_THEIR_OWN:
-                beside, mark = line["share"].map(place) + 0.12, _ALONE_MARKS[series][0]
-                ax.errorbar(
-                    beside, line["value"], yerr=errors(line), fmt=mark, markersize=5, color=PALETTE["red"], capsize=2
-                )
+                ax.errorbar(line["share"].map(place) + 0.12, line["value"], yerr=errors(line), fmt=_ALONE_MARKS[series],
+                            markersize=5, color=PALETTE["red"], capsize=2)  # fmt: skip
                 continue
             if line["share"].notna().any():
                 band(ax, line["share"].map(place).to_list(), line, colour, "--" if "backbone" in series else "-")
@@ -259,9 +248,9 @@ def rare_details(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontweight="normal")
         end_labels(ax, len(shares) - 0.8, ends, gap=0.085)
     axes[-1].set_xlabel("captions that list the parts")
-    trained_alone = [_ALONE_MARKS[series] for series in ON_THEIR_OWN if series in set(table["series"])]
+    trained_alone = {name: mark for name, mark in _ALONE_MARKS.items() if name in set(table["series"])}
     if trained_alone:
-        key(figure, {said: (PALETTE["red"], mark, True) for mark, said in trained_alone})
+        key(figure, {name: (PALETTE["red"], mark, True) for name, mark in trained_alone.items()})
     headline(figure, "What is read about parts, by how many captions list them")
     return figure
 
