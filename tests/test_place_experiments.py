@@ -9,12 +9,14 @@ import torch
 from clip_invariance.errors import UsageError
 from clip_invariance.experiments import hard_vs_soft, place_informative, place_support, scenes
 from clip_invariance.experiments.scenes import CLASSES, MIDLINE, ONE_PLACE, SIZE
+from clip_invariance.models.convnets import Classifier
 from clip_invariance.plots import places as draw
 from clip_invariance.plots import representations
 from clip_invariance.plots.marks import NOT_RUN
 from clip_invariance.profiles import PROFILES
 from clip_invariance.report.claims import load_claims
-from clip_invariance.worlds.canvas import sample_factors
+from clip_invariance.training.supervised import outputs
+from clip_invariance.worlds.canvas import everywhere, sample_factors
 
 
 def test_the_mixed_arm_keeps_odd_objects_below_the_midline_and_even_ones_anywhere() -> None:
@@ -53,6 +55,22 @@ def test_labels_depend_on_place_only_where_they_should() -> None:
         place_support.label_names("colour")
     with pytest.raises(UsageError, match="support='left'"):
         place_support.places("left", 0)
+
+
+def test_an_untrained_control_has_the_statistics_of_the_pictures_and_the_network_stays_as_it_was() -> None:
+    torch.manual_seed(0)
+    net = Classifier("zero_flatten", SIZE, CLASSES)
+    pictures, _ = scenes.draw(64, 0, everywhere(SIZE), "cpu")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    seeing = place_support.settled(net, pictures)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+    reached: list[torch.Tensor] = []
+    layer = next(module for module in seeing.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    layer.register_forward_hook(lambda _module, _inputs, output: reached.append(output))
+    outputs(seeing, pictures)
+    assert torch.allclose(reached[0].mean((0, 2, 3)), torch.zeros(len(layer.weight)), atol=1e-4)
+    assert torch.allclose(reached[0].std((0, 2, 3)), torch.ones(len(layer.weight)), atol=1e-2)
 
 
 @pytest.mark.parametrize(("at_home", "share_below"), [(1.0, 1.0), (0.0, 0.0)])

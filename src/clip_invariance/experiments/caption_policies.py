@@ -77,6 +77,7 @@ EFFECTS = ("captions", "architecture", "augmentation")
 UNTRAINED, ZERO_SHOT = "untrained", "zero-shot"
 LONGER, FEWER, WIDER = "three times longer", "an eighth of the pictures", "width 256"
 EVERYTHING_LONGER = "everything, three times longer"
+LABELLED, LABELLED_LONGER = "labels of the object", "labels of the object, three times longer"
 
 #: What Dufumier et al. (2025) report for their cross-modal objective on Trifeature, accuracies in percent.
 PUBLISHED = {"shared": 100.0, "unshared": 11.6}
@@ -251,7 +252,10 @@ def control_table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def course_table(course: pd.DataFrame) -> pd.DataFrame:
-    """Over the steps of a training: cosine of pairs by what they share, and skill of zero-shot and probes."""
+    """Over the steps of a training: cosine of pairs by what they share, and skill of zero-shot and probes.
+
+    The column ``arm`` tells the training from its control, labels in the place of captions, at the end.
+    """
     chosen = course[course["arm"] == (LONGER if has(course, LONGER) else "object")]
     cosines = chosen[chosen["metric"] == "cosine"].rename(columns={"factor": "line"})
     parts = [summarise(cosines, ["step", "line"], "value").assign(panel="cosine")]
@@ -264,18 +268,25 @@ def course_table(course: pd.DataFrame) -> pd.DataFrame:
     ):
         rows = rated[(rated["metric"] == metric) & (rated["depth"] == depth) & rated["factor"].isin(factors)]
         parts.append(summarise(rows, ["step"], "skill").assign(panel="skill", line=line))
-    return pd.concat(parts, ignore_index=True).assign(arm=chosen["arm"].iloc[0])
+    followed = pd.concat(parts, ignore_index=True).assign(arm=chosen["arm"].iloc[0])
+    labelled = course[(course["arm"] == LABELLED_LONGER) & (course["metric"] == "cosine")]
+    ends = summarise(labelled.rename(columns={"factor": "line"}), ["step", "line"], "value")
+    return pd.concat([followed, ends.assign(panel="cosine", arm=LABELLED_LONGER)], ignore_index=True)
 
 
 def point_table(measured: pd.DataFrame) -> pd.DataFrame:
-    """Share of the variance that is left among pictures of one object, in percent, inside the span and in the whole."""
+    """Share of the variance that is left among pictures of one object, in percent, inside the span and in the whole.
+
+    Networks trained on labels have no captions, and so no span.
+    """
     stages = {UNTRAINED: ("object", True), "trained": ("object", False), LONGER: (LONGER, False)}
+    stages |= {arm: (arm, False) for arm in (LABELLED, LABELLED_LONGER)}
     return pd.DataFrame(
         [
             _described(left(measured, arm, depth, untrained=untrained), stage=stage, depth=depth)
             for stage, (arm, untrained) in stages.items()
             if has(measured, arm)
-            for depth in ("embedding", "span")
+            for depth in (("embedding",) if arm in (LABELLED, LABELLED_LONGER) else ("embedding", "span"))
         ]
     )
 
@@ -414,14 +425,14 @@ def kept(table: pd.DataFrame, arm: str, *, untrained: bool = False) -> pd.Series
     return percent_of(elsewhere, here)
 
 
-def cosine(course: pd.DataFrame, line: str, *, untrained: bool = False) -> pd.Series:
-    """Cosine of pairs in the object arm by what they share, one number per seed, at the end or before training."""
-    return select(course, "object", "cosine", factors=[line], untrained=untrained).groupby("seed")["value"].mean()
+def cosine(course: pd.DataFrame, line: str, arm: str = "object", *, untrained: bool = False) -> pd.Series:
+    """Cosine of pairs by what they share, one number per seed, at the end of a training or before it."""
+    return select(course, arm, "cosine", factors=[line], untrained=untrained).groupby("seed")["value"].mean()
 
 
-def gap(course: pd.DataFrame, line: str, *, untrained: bool = False) -> pd.Series:
+def gap(course: pd.DataFrame, line: str, arm: str = "object", *, untrained: bool = False) -> pd.Series:
     """How much closer pairs are that share something than pairs that share nothing, in cosine."""
-    return cosine(course, line, untrained=untrained) - cosine(course, "nothing", untrained=untrained)
+    return cosine(course, line, arm, untrained=untrained) - cosine(course, "nothing", arm, untrained=untrained)
 
 
 def values(measured: pd.DataFrame, course: pd.DataFrame, pixels: pd.DataFrame) -> list[NamedValue]:
@@ -430,6 +441,7 @@ def values(measured: pd.DataFrame, course: pd.DataFrame, pixels: pd.DataFrame) -
         *_trifeature_values(measured),
         *_matrix_values(measured, pixels),
         *_collapse_values(measured, course),
+        *_labelled_values(measured, course),
         *_place_values(measured, pixels),
         *_dose_values(measured),
         *_control_values(measured),
@@ -581,6 +593,36 @@ def _collapse_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[N
     for (arm, said), factor in itertools.product((("object", NAMED), ("everything", SAID_ALL)), FACTORS):
         yield _percent(f"moved_{factor}_{arm}", share(measured, arm, "moved", "embedding", factor), MOVED,
                        f"{_moved(factor)}, {said}")  # fmt: skip
+
+
+def _labelled_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[NamedValue]:
+    """The control of C13 and C14: labels of the object in the place of captions that name it."""
+    for captions, labelled, suffix, long in (
+        ("object", LABELLED, "", ""),
+        (LONGER, LABELLED_LONGER, "_longer", f", {LONG}"),
+    ):
+        if not has(measured, captions, labelled):
+            continue
+        spoken, taught = f"{NAMED}{long}", f"trained on labels of the object{long}"
+        more = "cosine of picture pairs that share only the object, less that of pairs that share nothing"
+        yield NamedValue(f"c13_gap_captions{suffix}", mean_over_seeds(gap(course, "caption", captions).to_numpy()), "",
+                         COURSE, f"{more}, {spoken}")  # fmt: skip
+        yield NamedValue(f"c13_gap_labels{suffix}", mean_over_seeds(gap(course, "caption", labelled).to_numpy()), "",
+                         COURSE, f"{more}, {taught}")  # fmt: skip
+        over = paired_difference(gap(course, "caption", captions), gap(course, "caption", labelled))
+        yield NamedValue(f"c13_captions_over_labels{suffix}", over, "", COURSE,
+                         f"{more}: {spoken} minus trained on labels of the object")  # fmt: skip
+        yield _percent(f"c14_left_labels{suffix}", left(measured, labelled, "embedding"), POINT,
+                       f"variance of the embedding left among pictures of one object, in percent of all, {taught}"
+                       )  # fmt: skip
+        for arm, name, trained in ((captions, "captions", spoken), (labelled, "labels", taught)):
+            yield _percent(f"kept_object_{name}{suffix}", skill(measured, arm, factors=("object",)), POINT,
+                           f"{SKILL} on the object, {trained}, probe on the embedding")  # fmt: skip
+            yield _percent(f"kept_others_{name}{suffix}", skill(measured, arm), POINT,
+                           f"mean {SKILL} on {OTHERS}, {trained}, probe on the embedding")  # fmt: skip
+        yield _points(f"kept_captions_over_labels{suffix}", skill(measured, captions), skill(measured, labelled), POINT,
+                      f"mean {SKILL} on {OTHERS}, probe on the embedding: {spoken} minus trained on labels of the object"
+                      )  # fmt: skip
 
 
 def _moved(factor: str) -> str:

@@ -50,8 +50,8 @@ OTHERS = 700_000
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
 SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
-#: Trainings that are followed along the way.
-FOLLOWED = ("object", "three times longer")
+#: Trainings that are followed along the way, and controls at their ends.
+FOLLOWED = ("object", "three times longer", "labels of the object", "labels of the object, three times longer")
 
 PIXELS = "pixels"
 #: Sets of pictures that a process keeps, 15 MB each: those of the next seeds, which other encoders are shown as well.
@@ -95,7 +95,8 @@ def _unit(function: Callable[..., pd.DataFrame], name: str, arm: Arm, profile: P
     what: Row = {
         "arm": name,
         "world": arm.world,
-        "policy": "" if arm.labels else arm.policy,
+        "policy": arm.policy,
+        "spoken": not arm.labels,
         "others": arm.others,
         "filler": arm.filler,
         "tower": arm.tower,
@@ -114,6 +115,7 @@ def read(
     arm: str,
     world: World,
     policy: str,
+    spoken: bool,
     others: float,
     filler: bool,
     tower: Tower,
@@ -130,7 +132,8 @@ def read(
     Args:
         encoder: weights, see :func:`encoders.train`.
         arm: its name; decides nothing.
-        policy: the factors that its captions always mention, joined by "+"; "" for an encoder without captions.
+        policy: the factors that its captions always mention, joined by "+".
+        spoken: whether there were captions; labels of the same factors took their place otherwise.
         others, filler: see :class:`caption_training.Arm`.
         world, tower, embed_dim, size: what the encoder was built for.
         pairs: matched pairs for each comparison.
@@ -146,13 +149,14 @@ def read(
     drawn, images = _unseen(world, pictures + test, size, seed, device)
     labels = drawn.to(device).labels
     fitted, held_out = encoders.split(labels, pictures)
+    texts = texts_of_span(world, policy, others, filler, drawn, seed) if spoken else ()
     last = int(encoder.step.iloc[-1])
     rows: list[Row] = []
     for step in [step for step in encoder.step.tolist() if step in {0, last}]:
         model = encoders.trained(
             encoder, tower=tower, size=size, seed=seed, embed_dim=embed_dim, step=step, device=device
         )
-        language = Language.of(model, world, texts_of_span(world, policy, others, filler, drawn, seed))
+        language = Language.of(model, world, texts)
         found = _depths(model, images, language)
         for depth, features in found.items():
             accuracy = probe_factors(features[:pictures], fitted, features[pictures:], held_out, seed=seed)
@@ -175,6 +179,7 @@ def follow(
     arm: str,
     world: World,
     policy: str,
+    spoken: bool,
     others: float,
     filler: bool,
     tower: Tower,
@@ -195,7 +200,7 @@ def follow(
     drawn, images = _unseen(world, pictures + test, size, seed, device)
     labels = drawn.to(device).labels
     fitted, held_out = encoders.split(labels, pictures)
-    texts = texts_of_span(world, policy, others, filler, drawn, seed)
+    texts = texts_of_span(world, policy, others, filler, drawn, seed) if spoken else ()
     named = policy.split("+")[0]
     partners = related(world, named, drawn[:pairs], UNSEEN + seed)
     drawings = {name: WORLDS[world].render(scene, size=size, device=device) for name, scene in partners.items()}
@@ -274,8 +279,6 @@ def _unseen(world: World, n: int, size: int, seed: int, device: str) -> tuple[Sc
 
 def texts_of_span(world: World, policy: str, others: float, filler: bool, drawn: Scenes, seed: int) -> tuple[str, ...]:
     """Captions that the encoder might have been trained with: of some pictures, as texts come sorted by what they name."""
-    if not policy:
-        return ()
     some = {factor: values[:TEXTS] for factor, values in drawn.labels.items()}
     return caption_policy(world, policy, others, filler).sample(WORLDS[world].WORDS, some, seed).texts
 

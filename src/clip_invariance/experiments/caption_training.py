@@ -55,7 +55,8 @@ class Arm:
         fewer: the training set is smaller by this factor; the number of steps is the same.
         longer: the training is longer by this factor.
         kept: shares of the training after which weights are kept, besides the end.
-        labels: train on the labels of all factors by cross-entropy instead of captions: the supervised ceiling.
+        labels: train by cross-entropy on the labels of what captions would mention. With ``others`` at 1 these are all
+            factors: the supervised ceiling.
     """
 
     policy: str = "object"
@@ -90,7 +91,9 @@ STANDARD: dict[str, Arm] = QUICK | {
     "everything, three times longer": Arm(others=1.0, longer=3),
     "filler words, three times longer": Arm(filler=True, longer=3),
     "duplicates masked, three times longer": Arm(masked=True, longer=3),
-    "labels": Arm(labels=True),
+    "labels": Arm(others=1.0, labels=True),
+    "labels of the object": Arm(labels=True),
+    "labels of the object, three times longer": Arm(labels=True, longer=3),
     "width 256": Arm(embed_dim=256),
     "an eighth of the pictures": Arm(fewer=8),
     "object, augmented": Arm(augmented=True),
@@ -109,7 +112,7 @@ FULL: dict[str, Arm] = STANDARD | {
     "others at .01": Arm(others=0.01),
     "temperature .07": Arm(temperature=0.07),
     "width 16": Arm(embed_dim=16),
-    "trifeature labels": Arm(world="trifeature", labels=True),
+    "trifeature labels": Arm("shape", others=1.0, world="trifeature", labels=True),
 }
 ARMS: dict[str, dict[str, Arm]] = {"smoke": STANDARD, "quick": QUICK, "standard": STANDARD, "full": FULL}
 
@@ -135,7 +138,8 @@ def encoder(arm: Arm, profile: Profile, seed: int, device: str) -> Unit:
         "device": device,
     }
     if arm.labels:
-        return Unit(train_on_labels, common)
+        factors = list(WORLDS[arm.world].FACTORS) if arm.others else arm.policy.split("+")
+        return Unit(train_on_labels, common | {"factors": factors})
     names = ("policy", "others", "filler", "augmented", "masked", "temperature")
     keep_at = sorted({round(share * steps) for share in arm.kept})
     return Unit(train_on_captions, common | {name: asdict(arm)[name] for name in names} | {"keep_at": keep_at})
@@ -207,10 +211,14 @@ def train_on_labels(
     rate: float,
     seed: int,
     device: str,
+    factors: Sequence[str],
 ) -> pd.DataFrame:
-    """The supervised ceiling: the same image tower, pictures, steps and rate, with one linear classifier per factor.
+    """Labels in the place of captions: the same image tower, pictures, steps and rate, a linear classifier per factor.
 
     The sum of the cross-entropies takes the place of the contrastive loss; the classifiers read the embedding.
+
+    Args:
+        factors: whose labels are used.
 
     Returns:
         columns ``step``, ``weights`` as :func:`train_on_captions`; the text tower is as it was initialised.
@@ -218,5 +226,6 @@ def train_on_labels(
     drawn = WORLDS[world].sample(images, seed).to(device)
     pictures = WORLDS[world].render(drawn, size=size, device=device)
     model = clip.create(tower, size=size, embed_dim=embed_dim, seed=seed, device=device)
-    labels.fit(model, pictures, drawn.labels, steps=steps, batch=batch, rate=rate, seed=seed)
+    targets = {factor: drawn.labels[factor] for factor in factors}
+    labels.fit(model, pictures, targets, steps=steps, batch=batch, rate=rate, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])

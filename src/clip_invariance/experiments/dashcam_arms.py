@@ -56,8 +56,8 @@ CONTROLS = {
 _QUICK = (SILENT, SOMETIMES, TALKATIVE, LARGE, LABELS["small"], LABELS["large"], UNTRAINED["small"])
 _STANDARD = (
     *_QUICK,
-    *(Arm(mention=p) for p in (0.03, 0.3)),
-    *(Arm(mention=p, light_size="large") for p in (0.03, 0.1, 0.3, 1.0)),
+    *(Arm(mention=p) for p in (0.03, 0.3, 0.6)),
+    *(Arm(mention=p, light_size="large") for p in (0.03, 0.1, 0.3, 0.6, 1.0)),
     VIEWS,
     UNTRAINED["large"],
     UNTRAINED_WIDE,

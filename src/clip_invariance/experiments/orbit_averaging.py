@@ -22,8 +22,6 @@ WIDTHS = "orbit_loss_by_width"
 VARIANCE = "orbit_variance"
 TEST_TIME = "test_time_averaging"
 SIZE = "accuracy_by_training_set"
-COST = "cost_of_invariance"
-
 WIDE = str(WIDTH)
 LONGER = {steps for lengths in LONG.values() for steps in lengths}
 TORUS = "torus shifts"

@@ -6,6 +6,7 @@ Arms that share a seed share their pictures.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from clip_invariance.measure.invariance import (
 )
 from clip_invariance.measure.probes import linear_probe
 from clip_invariance.models.convnets import Classifier
+from clip_invariance.models.normalisation import plain_statistics
 from clip_invariance.profiles import Profile
 from clip_invariance.training.supervised import accuracy, fit, outputs
 from clip_invariance.units import Unit
@@ -38,6 +40,8 @@ Row = dict[str, Any]
 PATIENT = "vit_patient"
 #: Architectures with no invariance built in.
 SOFT = ("zero_flatten", "mlp", "vit")
+#: Pictures that untrained networks see before they are measured.
+SETTLING = 2048
 CELLS = 4  # the place probe tells CELLS x CELLS cells apart
 
 
@@ -171,7 +175,8 @@ def train_and_measure(
     pictures, factors = training_pictures(support, images, seed, where, device)
     torch.manual_seed(seed)
     net = Classifier("vit" if architecture == PATIENT else architecture, SIZE, len(label_names(labels))).to(device)
-    rows = [{"metric": "shift_error_untrained", "value": v} for v in shift_errors(net.eval(), seed, test, device)]
+    untrained = shift_errors(settled(net, pictures), seed, test, device)
+    rows = [{"metric": "shift_error_untrained", "value": v} for v in untrained]
     fit(net, pictures, label(factors, labels), steps=steps, batch=budget.batch, rate=budget.rate, seed=seed)
 
     rows += seen_and_unseen(net, support, labels, where, seed, test, device)
@@ -188,10 +193,11 @@ def train_and_measure(
 
 def probe_controls(seed: int, test: int, device: str) -> pd.DataFrame:
     """Place probes on raw pixels, on untrained encoders, and on shuffled place labels."""
+    seen, _ = scenes.draw(SETTLING, 1000 + seed, everywhere(SIZE), device)
     rows = []
     for architecture in SOFT:
         torch.manual_seed(seed)
-        net = Classifier(architecture, SIZE, CLASSES).to(device).eval()
+        net = settled(Classifier(architecture, SIZE, CLASSES).to(device), seen)
         rows += [
             row | {"group": f"untrained {architecture}"} for row in place_in_features(net.encoder, seed, test, device)
         ]
@@ -200,6 +206,14 @@ def probe_controls(seed: int, test: int, device: str) -> pd.DataFrame:
     shuffled = place_in_features(pixels, seed, test, device, shuffle=True)
     rows += [row | {"group": "shuffled labels"} for row in shuffled if row["metric"] == "place_probe"]
     return pd.DataFrame(rows).reindex(columns=["metric", "group", "value"])
+
+
+def settled(net: Classifier, pictures: Tensor) -> Classifier:
+    """A copy whose batch normalisation has seen pictures, weights unchanged: what an untrained network needs to be fair."""
+    seeing = copy.deepcopy(net).eval()
+    with plain_statistics(seeing):
+        outputs(seeing, pictures[:SETTLING])
+    return seeing
 
 
 def places(support: str, seed: int) -> Places | Tensor:

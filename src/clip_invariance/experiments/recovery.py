@@ -426,7 +426,7 @@ def depth_table(found: Measured) -> pd.DataFrame:
 
     Returns:
         task, depth, encoder, labels, value ... in percent; the last depths are "low-rank adaptation" and "full
-        fine-tuning" of the silent encoder, the latter also of the untrained network: training from scratch.
+        fine-tuning" of either, as far as they were run. Full fine-tuning of the untrained network is training from scratch.
     """
     few, many = few_and_many(found)
     parts = []
@@ -435,6 +435,7 @@ def depth_table(found: Measured) -> pd.DataFrame:
             rows = {(d, o): frozen(found, task, labels, o, d) for d in depths_of(found) for o in (SILENT_, UNTRAINED_)}
             for name in (LORA, FULL):
                 rows[name, SILENT_] = tuned(found, Tuning(SILENT_, TUNED_AS[name], task, labels))
+            rows[LORA, UNTRAINED_] = tuned(found, Tuning(UNTRAINED_, "lora", task, labels))
             rows[FULL, UNTRAINED_] = tuned(found, Tuning(UNTRAINED_, "scratch", task, labels))
             parts += [
                 {"task": task, "depth": depth, "encoder": encoder, "labels": labels, **_interval(samples)}
@@ -489,7 +490,7 @@ def moved_table(found: Measured) -> pd.DataFrame:
 
     Returns:
         measure, series ("before", "captions rewritten", "captions rewritten, longer", "captions as before", "pairs pulled
-        together", "pairs, no pull"), value ... in percent.
+        together", "pairs, no pull", "chance"), value ... in percent.
     """
     _, many = few_and_many(found)
     series = {
@@ -506,6 +507,8 @@ def moved_table(found: Measured) -> pd.DataFrame:
             samples = percent(table, factors, metric=metric, depth="embedding", shown=USUAL)
             if len(samples):
                 parts.append({"measure": measure, "series": name, **_interval(samples)})
+        guessing = float(np.mean([CHANCE[factor] for factor in factors]))
+        parts.append({"measure": measure, "series": "chance", "value": guessing})
     return pd.DataFrame(parts)
 
 

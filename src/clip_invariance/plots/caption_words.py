@@ -119,7 +119,7 @@ def medium_transfer(table: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
     key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
-    headline(figure, "Naming other drawn things helps with new drawings")
+    headline(figure, "Line drawings of held-out objects, by what captions say")
     return figure
 
 
@@ -163,7 +163,7 @@ def text_neighbours(table: pd.DataFrame) -> Figure:
     ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
     ax.set_xlabel("cosine with “a picture of X”")
     key(figure, {label: (colour, "o", filled) for label, colour, filled in NEIGHBOURS.values()})
-    headline(figure, "A sketch of a thing is nearer than a picture of another thing")
+    headline(figure, "Same thing or same medium: which texts are closer?")
     return figure
 
 
@@ -185,7 +185,7 @@ TEXT_TOWERS = {
     TRAINED: ("text tower trained from nothing", PALETTE["orange"], "o"),
     FROZEN: ("text tower that knows meanings", PALETTE["blue"], "s"),
 }
-CLOSENESS_TITLE = "Sharing captions brings pictures together, closeness does not"
+CLOSENESS_TITLE = "Distance of two pictures, by how alike their captions are"
 
 
 def caption_closeness(table: pd.DataFrame) -> Figure:
@@ -225,17 +225,21 @@ def describe_caption_closeness(table: pd.DataFrame) -> str:
     if table.empty:
         return f"Distance of two pictures of one thing by how alike their captions are: {NOT_RUN}."
     kinds = {"other": "unlike names", "related": "related names", "synonym": "synonyms"}
-    means = table.groupby(["arm", "names"])["separation"].mean()
-    same = table[table["shared"] == 1].groupby("arm")["separation"].mean()
+    never = table[table["names"].isin(list(kinds))]
+    kind = never.groupby(["arm", "names"])["separation"].mean()
+    degree = table[table["shared"] > 0].groupby(["arm", "shared"])["separation"].mean()
+    cosines = never.groupby("names")["closeness"].mean()
     parts = [
-        f"{label}: " + ", ".join(f"{word} {means[arm, kind]:.2f}" for kind, word in kinds.items())
-        + f", the same name {same[arm]:.2f}"
+        f"{label}: " + ", ".join(f"{word} {kind[arm, name]:.2f}" for name, word in kinds.items())
+        + "".join(f", {'the same name' if part == 1 else f'the same name in {100 * part:g} %'} {mean:.2f}"
+                  for part, mean in degree[arm].items())
         for arm, (label, _, _) in TEXT_TOWERS.items()
-        if arm in same.index
+        if arm in set(table["arm"])
     ]  # fmt: skip
     return (
-        "Distance of two pictures of one thing before two backgrounds, in distances between objects, by the names that "
-        f"captions give it. {'; '.join(parts)}."
+        "Mean distance of two pictures of one thing before two backgrounds, in distances between objects, by the names that "
+        f"captions give it. {'; '.join(parts)}. Mean cosine of two captions in a published sentence encoder: "
+        f"{', '.join(f'{word} {cosines[name]:.2f}' for name, word in kinds.items())}."
     )
 
 
@@ -280,7 +284,7 @@ def curation(table: pd.DataFrame) -> Figure:
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
-    headline(figure, "Here the way of training changes more than the curation")
+    headline(figure, "Robustness by curation and by way of training")
     return figure
 
 
@@ -308,7 +312,7 @@ PROMPTS = {
     "plain": ("prompt: “a banana”", PALETTE["grey"], False),
     "token": ("prompt: “itap a banana”", PALETTE["blue"], True),
 }
-SOURCE_TITLE = "A source’s token helps with its pictures, not with the others"
+SOURCE_TITLE = "Accuracy with and without a source’s token in the prompt"
 CHANCE_AMONG_ALL = 100 / len(training.OBJECTS)
 
 
@@ -363,7 +367,7 @@ PROBE_DEPTHS = {
     "embedding": ("embedding", PALETTE["blue"], True),
     "span": ("what labels or captions can read", PALETTE["orange"], True),
 }
-PROBES_TITLE = "After coarse labels a probe still finds the object"
+PROBES_TITLE = "Probes for the object, by what the encoder was trained on"
 
 
 def guess_within_group() -> float:

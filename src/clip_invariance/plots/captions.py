@@ -14,8 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from clip_invariance.experiments.caption_policies import EFFECTS, FACTORS, OMITTED, UNTRAINED, ZERO_SHOT
+from clip_invariance.experiments.caption_policies import (
+    EFFECTS,
+    FACTORS,
+    LABELLED,
+    LABELLED_LONGER,
+    OMITTED,
+    UNTRAINED,
+    ZERO_SHOT,
+)
 from clip_invariance.experiments.caption_training import SIZE
+from clip_invariance.plots.alt import cells, listed
 from clip_invariance.plots.marks import (
     NOT_RUN,
     band,
@@ -98,11 +107,9 @@ def example_scenes(examples: pd.DataFrame) -> Figure:
 
 def describe_example_scenes(examples: pd.DataFrame) -> str:
     """Alt text of :func:`example_scenes`."""
-    first = examples.iloc[0]
-    return (
-        f"{len(examples)} pictures of {SIZE} by {SIZE} pixels, each with two captions. The first picture's are "
-        f"“{first['object']}” and “{first['everything']}”."
-    )
+    pairs = zip(examples["object"], examples["everything"], strict=True)
+    parts = [f"“{short}” and “{long}”" for short, long in pairs]
+    return f"{len(examples)} pictures of {SIZE} by {SIZE} pixels, each with two captions: {'; '.join(parts)}."
 
 
 # ---------------------------------------------------------------- the matrix
@@ -139,7 +146,7 @@ def decodability_matrix(table: pd.DataFrame) -> Figure:
     axes[2, 1].legend(handles=key, loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.3, handleheight=1.1)
     axes[2, 1].annotate("numbers: accuracy, %", (0.05, 0.1), xycoords="axes fraction", fontsize=SMALL,
                         va="bottom")  # fmt: skip
-    headline(figure, "Language reaches only what captions said, a probe more")
+    headline(figure, "What can be read, by what captions mention")
     return figure
 
 
@@ -174,20 +181,25 @@ def _shade(skill: float) -> tuple[float, float, float, float]:
 
 def describe_decodability_matrix(table: pd.DataFrame) -> str:
     """Alt text of :func:`decodability_matrix`."""
-    parts = []
-    for depth in (ZERO_SHOT, "span", "embedding", "backbone"):
-        rows = table[(table["depth"] == depth) & (table["row"] == "object")].set_index("factor")["value"]
-        parts.append(f"{SOURCES[depth][0]}: " + ", ".join(f"{factor} {rows[factor]:.0f}" for factor in FACTORS))
+    titles = {depth: title for depth, (title, _) in SOURCES.items()} | {"controls": "controls"}
+    rows = table.assign(row=[NAMES.get(row, row) for row in table["row"]])
+    parts = [
+        f"{title[0].upper()}{title[1:]}: {cells(rows[rows['depth'] == depth], 'row', 'factor', FACTORS)}"
+        for depth, title in titles.items()
+        if (rows["depth"] == depth).any()
+    ]
+    chance = ", ".join(f"{100 / len(scenes.FACTORS[factor]):.0f}" for factor in FACTORS)
     return (
-        "Tables of accuracies in percent: rows are what captions mention, columns are six factors, one table for each way "
-        f"of asking. Captions that name the object alone: {'; '.join(parts)}. Further rows: an untrained encoder, raw "
-        "pixels, shuffled labels, training on labels, chance."
+        "Tables of accuracies in percent, one for each way of asking; rows are what captions mention, columns "
+        f"{', '.join(FACTORS)}. {'. '.join(parts)}; chance: {chance}."
     )
 
 
 # ---------------------------------------------------------------- dose and response
 
 
+#: What is drawn of the mean and of each factor.
+MEAN_SOURCES, FACTOR_SOURCES = ("backbone", "embedding", "span", ZERO_SHOT), ("embedding", ZERO_SHOT)
 #: Probes to compare with, and how their lines are drawn.
 LEVELS: dict[str, tuple[str, Literal["--", ":"]]] = {UNTRAINED: ("encoder", "--"), "raw pixels": ("raw pixels", ":")}
 
@@ -200,7 +212,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     axes = {"mean": above.subplots()} | below.subplot_mosaic([list(OMITTED[:3]), [*OMITTED[3:], "key"]])
     for name in ("mean", *OMITTED):
         rows = table[table["factor"] == name]
-        shown = ("backbone", "embedding", "span", ZERO_SHOT) if name == "mean" else ("embedding", ZERO_SHOT)
+        shown = MEAN_SOURCES if name == "mean" else FACTOR_SOURCES
         _dose_panel(axes[name], rows, shown, large=name == "mean")
         title = "mean of five factors, from chance (0) to perfect (100)" if name == "mean" else name
         axes[name].set_title(title, fontweight="normal")
@@ -212,7 +224,7 @@ def dose_response(table: pd.DataFrame) -> Figure:
     for name in OMITTED:
         axes[name].set_yticks([0, 50, 100])
     axes[OMITTED[3]].set_xlabel("share of captions that mention the factor", loc="left")
-    headline(figure, "Language needs mentions, a probe on the embedding less")
+    headline(figure, "What can be read, by how often captions mention it")
     return figure
 
 
@@ -241,17 +253,15 @@ def _dose_panel(ax: Axes, rows: pd.DataFrame, shown: Sequence[str], *, large: bo
 
 def describe_dose_response(table: pd.DataFrame) -> str:
     """Alt text of :func:`dose_response`."""
-    mean = table[table["factor"] == "mean"]
-    parts = []
-    for source in (ZERO_SHOT, "embedding"):
-        rows = mean[mean["source"] == source].sort_values("rate")
-        steps = ", ".join(f"{v:.0f} at {r:g}" for r, v in zip(rows["rate"], rows["value"], strict=True))
-        parts.append(f"{SOURCES[source][0]} {steps}")
-    levels = mean[mean["rate"].isna()].set_index("source")["value"]
+    rates = sorted(table["rate"].dropna().unique())
+    mean = table["factor"] == "mean"
+    drawn = table[table["rate"].notna() & table["source"].isin(MEAN_SOURCES)]
+    drawn = drawn[mean[drawn.index] | drawn["source"].isin(FACTOR_SOURCES)]
+    lines = drawn.assign(line=[f"{f}, {SOURCES[s][0]}" for f, s in zip(drawn["factor"], drawn["source"], strict=True)])
     return (
-        f"Skill, {SKILL}, against the share of captions that mention a factor, mean of five factors: {'; '.join(parts)}. "
-        f"Probes of an untrained encoder reach {levels[UNTRAINED]:.0f}, of raw pixels {levels['raw pixels']:.0f}. Small "
-        "panels show each factor."
+        f"Skill, {SKILL}, at these shares of captions that mention a factor: {', '.join(f'{rate:g}' for rate in rates)}. "
+        f"Mean of five factors, and each of them: {cells(lines, 'line', 'rate', rates)}. Probes without training: "
+        f"{listed(table[table['rate'].isna()], ['factor'], 'source')}."
     )
 
 
@@ -271,20 +281,16 @@ def controls(table: pd.DataFrame) -> Figure:
     ax.set_ylabel("captions name")
     key(figure, {label: (colour, marker, line != "others, zero-shot")
                      for line, (label, colour, marker) in LINES.items()})  # fmt: skip
-    headline(figure, "Length and equal captions change little, more steps a lot")
+    headline(figure, "What can be read, under the controls")
     return figure
 
 
 def describe_controls(table: pd.DataFrame) -> str:
     """Alt text of :func:`controls`."""
-    by = _means(table, "arm", "source")
-    parts = [
-        f"{NAMES[arm]} {by[arm, 'others, embedding']:.0f}, {by[arm, 'others, zero-shot']:.0f}"
-        for arm in table["arm"].drop_duplicates()
-    ]
+    rows = table.assign(arm=table["arm"].map(NAMES))
     return (
-        f"Skill on five factors, {SKILL}, by what captions name, of a probe on the embedding and of zero-shot "
-        f"classification: {'; '.join(parts)}."
+        f"Skill, {SKILL}, by what captions name, on the object and on the five other factors. In this order: "
+        f"{'; '.join(label for label, _, _ in LINES.values())}. {cells(rows, 'arm', 'source', LINES)}."
     )
 
 
@@ -300,8 +306,12 @@ PAIRS = {
 
 
 def time_course(table: pd.DataFrame) -> Figure:
-    """Over training: cosine of pairs by what they share, and what can be read."""
+    """Over training: cosine of pairs by what they share, and what can be read.
+
+    Open diamonds are the control: the same picture tower, trained on labels of the object.
+    """
     table = bounded(table, low=-np.inf)
+    control, table = table[table["arm"] == LABELLED_LONGER], table[table["arm"] != LABELLED_LONGER]
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
     steps = sorted(table["step"].unique())
     for ax, panel in zip(axes, ("cosine", "skill"), strict=True):
@@ -321,6 +331,8 @@ def time_course(table: pd.DataFrame) -> Figure:
         ax.set_xlim(-0.25, len(steps) - 0.75)
         ax.set_ylim(*((-0.5, 1.05) if panel == "cosine" else (-8, 106)))
         end_labels(ax, len(steps) - 0.75, ends, gap=0.075 if panel == "cosine" else 0.13)
+    for _, row in control.iterrows():
+        axes[0].plot(len(steps) - 1, row["value"], "D", color=PAIRS[row["line"]][1], mfc="none", markersize=9)
     axes[0].axhline(0, color=faint(), linewidth=0.8)
     axes[1].axhline(0, color=faint(), linewidth=0.8)
     axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
@@ -328,27 +340,33 @@ def time_course(table: pd.DataFrame) -> Figure:
     axes[1].set_title(f"what can be read, {SKILL}", fontweight="normal")
     axes[1].set_xticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
     axes[1].set_xlabel("training steps; captions name the object")
-    headline(figure, "A shared caption pulls pictures together")
+    headline(figure, "How alike pictures are and what can be read, over training")
     return figure
 
 
 def describe_time_course(table: pd.DataFrame) -> str:
     """Alt text of :func:`time_course`."""
-    parts = []
-    for panel in ("cosine", "skill"):
-        rows = table[table["panel"] == panel]
-        for line in rows["line"].drop_duplicates():
-            one = rows[rows["line"] == line].sort_values("step")["value"]
-            label = f"pairs that share {PAIRS[line][0]}" if panel == "cosine" else LINES[line][0]
-            digits = 2 if panel == "cosine" else 0
-            parts.append(f"{label} {one.iloc[0]:.{digits}f} to {one.iloc[-1]:.{digits}f}")
+    control, followed = table[table["arm"] == LABELLED_LONGER], table[table["arm"] != LABELLED_LONGER]
+    steps = sorted(followed["step"].unique())
+    cosine, skill = (followed[followed["panel"] == panel] for panel in ("cosine", "skill"))
+    cosine = cosine.assign(line=[PAIRS[line][0] for line in cosine["line"]])
+    skill = skill.assign(line=[LINES[line][0] for line in skill["line"]])
+    instead = ", ".join(f"{PAIRS[row['line']][0]} {row['value']:.2f}" for _, row in control.iterrows())
     return (
-        f"Two panels over {table['step'].max():,} training steps, first and last value. Centred cosine of the embeddings, "
-        f"and skill in percent: {'; '.join(parts)}."
+        f"Two panels after {', '.join(f'{step:,}' for step in steps)} training steps. Centred cosine of the embeddings of "
+        f"two pictures that share {cells(cosine, 'line', 'step', steps, digits=2)}. "
+        + (f"After training on labels of the object instead, at the end: {instead}. " if instead else "")
+        + f"Skill, {SKILL}: {cells(skill, 'line', 'step', steps)}."
     )
 
 
-STAGES = {UNTRAINED: "untrained", "trained": "trained", "three times longer": "three times as long"}
+STAGES = {
+    UNTRAINED: "untrained",
+    "trained": "captions name the object",
+    "three times longer": "three times as long",
+    LABELLED: "labels of the object",
+    LABELLED_LONGER: "labels, three times as long",
+}
 
 
 def same_point(table: pd.DataFrame) -> Figure:
@@ -362,28 +380,25 @@ def same_point(table: pd.DataFrame) -> Figure:
     }
     for y, stage in enumerate(stages):
         for depth, (_, colour, offset) in shown.items():
-            row = table[(table["stage"] == stage) & (table["depth"] == depth)].iloc[0]
-            dot(ax, row, y + offset, PALETTE[colour])
+            for _, row in table[(table["stage"] == stage) & (table["depth"] == depth)].iterrows():
+                dot(ax, row, y + offset, PALETTE[colour])
     row_names(ax, [STAGES[stage] for stage in stages])
     level(ax, 0, "the same point")
     level(ax, 100, "captions do\nnot matter")
     ax.set_xlim(-4, 108)
     ax.set_xlabel("variance left among pictures of one object, %")
     key(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
-    headline(figure, "Pictures with one caption come close to one point")
+    headline(figure, "How far apart pictures of one object remain")
     return figure
 
 
 def describe_same_point(table: pd.DataFrame) -> str:
     """Alt text of :func:`same_point`."""
-    by = _means(table, "stage", "depth")
-    parts = [
-        f"{STAGES[stage]} {by[stage, 'embedding']:.0f} % and {by[stage, 'span']:.0f} %"
-        for stage in table["stage"].drop_duplicates()
-    ]
+    names = {"embedding": "embedding", "span": "span of the captions"}
+    rows = table.assign(stage=table["stage"].map(STAGES), depth=table["depth"].map(names))
     return (
-        "Variance left among pictures of one object, in the embedding and in the span of the captions: "
-        f"{'; '.join(parts)}."
+        "Variance left among pictures of one object, in percent, in the whole embedding and, where there are captions, in "
+        f"their span: {listed(rows, ['stage'], 'depth')}."
     )
 
 
@@ -416,14 +431,11 @@ def moved_by_factor(table: pd.DataFrame) -> Figure:
 
 def describe_moved_by_factor(table: pd.DataFrame) -> str:
     """Alt text of :func:`moved_by_factor`."""
-    by = _means(table[table["depth"] == "embedding"], "factor", "arm")
-    parts = [
-        f"{factor} {by[factor, 'object']:.0f} and {by[factor, 'everything']:.0f} (untrained {by[factor, UNTRAINED]:.0f})"
-        for factor in FACTORS
-    ]
+    whole, span = (table[table["depth"] == depth] for depth in ("embedding", "span"))
     return (
         "Distance between a picture and the same picture with one factor changed, in percent of the distance of unrelated "
-        f"pictures, where captions name the object and where they name everything: {'; '.join(parts)}."
+        f"pictures. In this order: {', '.join(label for label, _, _ in MOVERS.values())}. Whole embedding: "
+        f"{cells(whole, 'factor', 'arm', MOVERS)}. In the span of the captions: {cells(span, 'factor', 'arm', MOVERS)}."
     )
 
 
@@ -457,7 +469,7 @@ def heads_by_place(table: pd.DataFrame) -> Figure:
     key(
         figure, {"where the classifier was trained": (faint(), "o", False), "at the other places": (faint(), "o", True)}
     )
-    headline(figure, "On an encoder, what is learned at one place holds at others")
+    headline(figure, "Classifiers trained at one place, there and elsewhere")
     return figure
 
 
@@ -466,11 +478,25 @@ def describe_heads_by_place(table: pd.DataFrame) -> str:
     by = _means(table, "on", "where")
     parts = [f"{HEADS[n]} {by[n, 'here']:.0f} and {by[n, 'elsewhere']:.0f}" for n in table["on"].drop_duplicates()]
     return (
-        f"Accuracy in percent of a linear classifier where it was trained and at the other places: {'; '.join(parts)}."
+        f"Accuracy in percent of a linear classifier where it was trained and at the other places: {'; '.join(parts)}. "
+        f"Chance is {100 / len(scenes.FACTORS['object']):.0f}."
     )
 
 
 # ---------------------------------------------------------------- scale
+
+
+SCALE_TITLE = "What can be read, by scale of the training"
+SCALE_LINES = {
+    "object, zero-shot": ("object, zero-shot", PALETTE["orange"], "s"),
+    "all five": ("five omitted factors, probe on the embedding", PALETTE["blue"], "o"),
+    "place": ("place alone, probe on the embedding", PALETTE["green"], "D"),
+}
+
+
+def _scale_name(arm: str) -> str:
+    """What a training is called beside others that name the object alone."""
+    return {"object": "the usual", "everything": "captions name everything"}.get(arm, NAMES[arm])
 
 
 def scale(table: pd.DataFrame) -> Figure:
@@ -478,40 +504,27 @@ def scale(table: pd.DataFrame) -> Figure:
     table = bounded(table, low=-np.inf)
     arms = list(table["arm"].drop_duplicates())
     if len(arms) < 3:
-        return not_run("Width keeps what captions leave out, longer training less of it")
-    labels = [
-        "the usual" if arm == "object" else "captions name everything" if arm == "everything" else NAMES[arm]
-        for arm in arms
-    ]
+        return not_run(SCALE_TITLE)
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(arms) + 1.7), layout="constrained")
-    lines = {
-        "object, zero-shot": ("object, zero-shot", PALETTE["orange"], "s"),
-        "all five": ("five omitted factors, probe on the embedding", PALETTE["blue"], "o"),
-        "place": ("place alone, probe on the embedding", PALETTE["green"], "D"),
-    }
     for y, arm in enumerate(arms):
-        for offset, (line, (_, colour, marker)) in zip((-0.2, 0.0, 0.2), lines.items(), strict=True):
+        for offset, (line, (_, colour, marker)) in zip((-0.2, 0.0, 0.2), SCALE_LINES.items(), strict=True):
             dot(ax, table[(table["arm"] == arm) & (table["line"] == line)].iloc[0], y + offset, colour, marker)
     ax.axhline(len(arms) - 1.5, color=faint(), linewidth=0.8)
-    row_names(ax, labels)
+    row_names(ax, [_scale_name(arm) for arm in arms])
     level(ax, 0, "chance")
     ax.set_xlim(-6, 104)
     ax.set_xlabel(SKILL)
-    key(figure, {label: (colour, marker, True) for label, colour, marker in lines.values()}, columns=1)
-    headline(figure, "Width keeps what captions leave out, longer training less of it")
+    key(figure, {label: (colour, marker, True) for label, colour, marker in SCALE_LINES.values()}, columns=1)
+    headline(figure, SCALE_TITLE)
     return figure
 
 
 def describe_scale(table: pd.DataFrame) -> str:
     """Alt text of :func:`scale`."""
-    by = _means(table, "arm", "line")
-    parts = [
-        f"{arm} {by[arm, 'all five']:.0f} and {by[arm, 'object, zero-shot']:.0f}"
-        for arm in table["arm"].drop_duplicates()
-    ]
+    rows = table.assign(arm=table["arm"].map(_scale_name))
     return (
-        f"Skill, {SKILL}, of a probe on the five factors beside the object and of zero-shot classification of the object, "
-        f"by arm: {'; '.join(parts)}. “object” is the usual size, captions name the object but in “everything”."
+        f"Skill, {SKILL}, by training; captions name the object where nothing else is said. In this order: "
+        f"{'; '.join(label for label, _, _ in SCALE_LINES.values())}. {cells(rows, 'arm', 'line', SCALE_LINES)}."
     )
 
 
@@ -534,7 +547,7 @@ SHARE_COLOURS = dict(zip((*EFFECTS, "interactions"), ("orange", "blue", "green",
 
 def factorial(table: pd.DataFrame) -> Figure:
     """The eight cells of the factorial for three responses, and the share of their variance that each effect explains."""
-    title = "Captions decide how far the background counts"
+    title = "The background, by captions, architecture and augmentation"
     if not len(table):
         return not_run(title)
     distances = table["effect"].eq("") & table["response"].eq("moved")  # in percent, but of what is not an upper limit
@@ -581,12 +594,15 @@ def describe_factorial(table: pd.DataFrame) -> str:
     """Alt text of :func:`factorial`."""
     if not len(table):
         return f"This figure was {NOT_RUN}."
-    shares = _means(table[table["effect"] != ""], "response", "effect")
-    parts = [
-        f"{response}: " + ", ".join(f"{effect} {shares[response, effect]:.0f} %" for effect in SHARE_COLOURS)
-        for response in RESPONSES
-    ]
+    is_share = table["effect"].isin(list(SHARE_COLOURS))
+    trained = table[~is_share]
+    kinds = zip(trained["tower"], trained["augmented"], strict=True)
+    trained = trained.assign(
+        net=[CELLS[str(tower), bool(augmented)][0] for tower, augmented in kinds],
+        response=trained["response"].map(RESPONSES),
+    )
     return (
-        "Eight trainings: two caption policies, two architectures, with and without augmentation. Shares of the variance "
-        f"between them, for the background. {'; '.join(parts)}."
+        "Eight trainings: two caption policies, two architectures, with and without augmentation. For the background, by "
+        f"what captions name: {listed(trained, ['response', 'net'], 'captions')}. Shares of the variance between the eight, "
+        f"in percent: {listed(table[is_share], ['response'], 'effect')}."
     )

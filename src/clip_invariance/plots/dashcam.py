@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from clip_invariance.experiments.dashcam import CHANCE
 from clip_invariance.experiments.photographs import ALWAYS_RED
+from clip_invariance.plots.alt import along, cells, count, listed, share
 from clip_invariance.plots.marks import (
     band,
     bounded,
@@ -40,10 +41,6 @@ SERIES_COLOURS = {
 #: How the ends of an axis of mention rates are called.
 OFTEN = {0.0: "never", 1.0: "always"}
 NEVER, ALWAYS = "captions never mention it", "captions always mention it"
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0f} %"
 
 
 # ---------------------------------------------------------------- pictures
@@ -124,14 +121,17 @@ def describe_pair(table: pd.DataFrame) -> str:
     for mention, name in ((0.0, "never mentioned"), (1.0, "always mentioned")):
         for light in ("red", "green"):
             rows = table[(table["light"] == light) & (table["mention"] == mention)]
-            best = rows[rows["kind"] == "caption"].sort_values("rank")["text"].iloc[0]
+            captions = rows[rows["kind"] == "caption"].sort_values("rank")
+            nearest = ", ".join(
+                f"“{text}” {value:.2f}" for text, value in zip(captions["text"], captions["value"], strict=True)
+            )
             decisions = rows[rows["kind"] == "decision"]
             said = ", ".join(
                 f"{'stop' if excess > 0 else 'go'} by {by}"
                 for by, excess in zip(decisions["text"], decisions["value"], strict=True)
             )
-            parts.append(f"captions {name}, light {light}: nearest caption “{best}”; {said}")
-    return f"Two pictures that differ in the colour of a small traffic light, and what two encoders say. {'; '.join(parts)}."
+            parts.append(f"captions {name}, light {light}: nearest captions {nearest}; {said}")
+    return f"Two pictures that differ in the colour of a small traffic light, and what two encoders say. {'. '.join(parts)}."
 
 
 # ---------------------------------------------------------------- mention rate
@@ -177,13 +177,10 @@ def mention(table: pd.DataFrame) -> Figure:
 
 def describe_mention(table: pd.DataFrame) -> str:
     """Alt text of :func:`mention`."""
-    parts = []
-    for panel in dict.fromkeys(table["panel"]):
-        for series in ("words", "probe, embedding"):
-            rows = table[(table["panel"] == panel) & (table["series"] == series)].sort_values("mention")
-            along = ", ".join(f"{100 * p:g} %: {v:.0f}" for p, v in zip(rows["mention"], rows["value"], strict=True))
-            parts.append(f"{panel}, {series}: {along}")
-    return f"Accuracy in percent against the share of captions that mention it, chance 50. {'; '.join(parts)}."
+    return (
+        "Accuracy in percent against the share of captions that mention it: "
+        f"{along(table, ['panel', 'series'], 'mention', share)}."
+    )
 
 
 def decision(table: pd.DataFrame) -> Figure:
@@ -204,18 +201,11 @@ def decision(table: pd.DataFrame) -> Figure:
 
 def describe_decision(table: pd.DataFrame) -> str:
     """Alt text of :func:`decision`."""
-    parts = []
-    for size, of_size in table.groupby("light_size", sort=False):
-        for reader, rows in of_size.groupby("reader", sort=False):
-            rates = rows.sort_values("mention")
-            said = f"{size} light, {reader}: {_percent(rates['value'].iloc[0])}"
-            if rates["mention"].notna().all():
-                said += (
-                    f" if captions never mention it, {_percent(rates['value'].iloc[-1])}"
-                    f" if {100 * rates['mention'].iloc[-1]:g} % of them do"
-                )
-            parts.append(said)
-    return f"Share of red lights driven through at one percent of needless stops: {'; '.join(parts)}. Guessing: 99 %."
+    rows = table.assign(light=table["light_size"] + " light")
+    return (
+        "Share of red lights driven through, in percent, at one percent of needless stops, against the share of captions "
+        f"that mention the light: {along(rows, ['light', 'reader'], 'mention', share)}. Guessing: 99."
+    )
 
 
 # ---------------------------------------------------------------- pairs and unmentioned factors
@@ -247,14 +237,11 @@ def matched_pairs(table: pd.DataFrame) -> Figure:
 
 def describe_matched_pairs(table: pd.DataFrame) -> str:
     """Alt text of :func:`matched_pairs`."""
-    rows = table[table["metric"] == "d_prime"]
-    parts = [
-        f"{change}, {captions}: {value:.1f}"
-        for change, captions, value in zip(rows["change"], rows["captions"], rows["value"], strict=True)
-    ]
+    d_primes, distances = (table[table["metric"] == metric] for metric in ("d_prime", "distance"))
     return (
-        "d-prime between the two pictures of matched pairs in the embedding, by what is changed and how often captions "
-        f"mention it: {'; '.join(parts)}. A second panel shows the distances."
+        "Two pictures of matched pairs in the embedding, by what is changed and how often captions mention it. d-prime: "
+        f"{listed(d_primes, ['change'], 'captions', digits=1)}. Distance in percent of that between car colours: "
+        f"{listed(distances, ['change'], 'captions')}."
     )
 
 
@@ -299,14 +286,14 @@ def unmentioned(table: pd.DataFrame) -> Figure:
 
 def describe_unmentioned(table: pd.DataFrame) -> str:
     """Alt text of :func:`unmentioned`."""
-    parts = []
-    for factor in dict.fromkeys(table["factor"]):
-        here = table[table["factor"] == factor].set_index("series")["value"]
-        parts.append(
-            f"{FACTOR_NAMES[factor]}: embedding {here['embedding']:.0f}, untrained {here['untrained']:.0f}, "
-            f"pixels {here['pixels']:.0f}, chance {here['chance']:.0f}"
-        )
-    return f"Accuracy of linear probes in percent, captions naming only the car. {'; '.join(parts)}."
+    ordered = table.sort_values("mentioned", kind="stable")
+    rows = ordered.assign(factor=ordered["factor"].map(FACTOR_NAMES))
+    columns = [name for name in (*LEFT, "chance") if name in set(rows["series"])]
+    named = dict.fromkeys(rows.loc[rows["mentioned"].astype(bool), "factor"])
+    return (
+        f"Accuracy of linear probes in percent, captions naming only the car. In this order: {', '.join(columns)}. "
+        f"{cells(rows, 'factor', 'series', columns)}. Mentioned in every caption: {', '.join(named)}."
+    )
 
 
 # ---------------------------------------------------------------- labels
@@ -328,6 +315,11 @@ def _label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
     ax.set_xticks(range(len(ordered)), labels=[str(count) if count else "all" for count in ordered])
     ax.set_xlabel("labels per class")
     return {count: position for position, count in enumerate(ordered)}
+
+
+def _all_last(table: pd.DataFrame) -> pd.DataFrame:
+    """With infinity in the place of 0, which stands for all labels."""
+    return table.assign(labels=table["labels"].astype(float).replace(0, np.inf))
 
 
 def labels_needed(table: pd.DataFrame) -> Figure:
@@ -358,16 +350,17 @@ def labels_needed(table: pd.DataFrame) -> Figure:
 
 def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
-    parts = []
-    for name in dict.fromkeys(table["encoder"]):
-        rows = table[table["encoder"] == name]
-        curve = rows[rows["metric"] == "few_shot"].sort_values("labels")
-        full = rows[rows["metric"] == "probe"]["value"].iloc[0]
-        parts.append(
-            f"{name}: {curve['value'].iloc[0]:.0f} with one label per class, {curve['value'].iloc[-1]:.0f} with "
-            f"{curve['labels'].iloc[-1]}, {full:.0f} with all"
-        )
-    return f"Accuracy in percent for red or green, chance 50. {'; '.join(parts)}."
+    words = table[(table["metric"] == "zero_shot") & table["encoder"].isin([NEVER, ALWAYS])].assign(reader="words")
+    neighbours = table[table["metric"] == "knn"].assign(reader="nearest neighbours, all labels")
+    curves = _all_last(table[table["metric"].isin(["few_shot", "probe"])])
+    parts = [
+        *(listed(rows, ["reader"], "encoder") for rows in (words, neighbours) if len(rows)),
+        along(curves, ["encoder"], "labels", count, word="with"),
+    ]
+    return (
+        "Accuracy in percent for red or green, chance 50: words, nearest neighbours, and probes by labels per class. "
+        f"{'; '.join(parts)}."
+    )
 
 
 # ---------------------------------------------------------------- size, time, controls
@@ -408,25 +401,33 @@ def size_and_mention(table: pd.DataFrame) -> Figure:
 
 def describe_size_and_mention(table: pd.DataFrame) -> str:
     """Alt text of :func:`size_and_mention`."""
-    parts = []
-    for thing in dict.fromkeys(table["thing"]):
-        rows = table[table["thing"] == thing].sort_values("mention")
-        ends = [f"{row['value']:.0f} at mention rate {row['mention']:g}" for _, row in rows.iloc[[0, -1]].iterrows()]
-        parts.append(f"{thing}, {rows['area'].iloc[0]:.0f} pixels: {' and '.join(dict.fromkeys(ends))}")
-    return f"Probe accuracy scaled from 0 (chance) to 100 (always right), against visible area. {'; '.join(parts)}."
+    rows = table.assign(size=[f"{area:.0f} pixels" for area in table["area"]])
+    return (
+        "Probe accuracy scaled from 0 (chance) to 100 (always right), against visible area, at the share of captions that "
+        f"mention the thing: {along(rows, ['thing', 'size'], 'mention', share)}."
+    )
+
+
+def _longest(table: pd.DataFrame) -> pd.DataFrame:
+    """The light in the longest training of each mention rate."""
+    light = table[table["factor"] == "light"].sort_values("mention", kind="stable")
+    return light[light["steps"] == light.groupby("mention")["steps"].transform("max")]
+
+
+def _often(mention: float) -> str:
+    """A mention rate in words."""
+    return f"mentioned {OFTEN.get(mention, f'in {100 * mention:.0f} % of the captions')}"
 
 
 def course(table: pd.DataFrame) -> Figure:
     """Accuracy for the light during training, one panel for each mention rate: the longest training of it."""
-    table = bounded(table)
-    light = table[table["factor"] == "light"]
-    longest = light.groupby("mention", as_index=False)["steps"].max()
-    runs = sorted(zip(longest["mention"].tolist(), longest["steps"].tolist(), strict=True))
+    light = _longest(bounded(table))
+    runs = sorted(set(light["mention"].tolist()))
     figure, axes = plt.subplots(
         len(runs), 1, figsize=(WIDTH, 1.2 + 1.9 * len(runs)), sharey=True, squeeze=False, layout="constrained"
     )
-    for ax, (mention, steps) in zip(axes[:, 0], runs, strict=True):
-        rows = light[(light["mention"] == mention) & (light["steps"] == steps)]
+    for ax, mention in zip(axes[:, 0], runs, strict=True):
+        rows = light[light["mention"] == mention]
         ends = {}
         for series in dict.fromkeys(rows["series"]):
             line = rows[rows["series"] == series].sort_values("at")
@@ -436,8 +437,7 @@ def course(table: pd.DataFrame) -> Figure:
         floor(ax, 50)
         ax.set(ylim=(42, 102), ylabel="right, %")
         log_ticks(ax, sorted(rows["at"].unique()))
-        often = OFTEN.get(mention, f"in {100 * mention:.0f} % of the captions")
-        ax.set_title(f"mentioned {often}", fontweight="normal")
+        ax.set_title(_often(mention), fontweight="normal")
         ax.set_xlim(rows["at"].min() / 1.1, rows["at"].max() * 1.1)
         end_labels(ax, rows["at"].max() * 1.1, ends, gap=0.14)
     axes[-1, 0].set_xlabel("steps so far")
@@ -447,12 +447,12 @@ def course(table: pd.DataFrame) -> Figure:
 
 def describe_course(table: pd.DataFrame) -> str:
     """Alt text of :func:`course`."""
-    light = table[(table["factor"] == "light") & (table["series"] == "probe, embedding")]
-    parts = []
-    for (mention, steps), rows in light.groupby(["mention", "steps"]):
-        along = ", ".join(f"{v:.0f} at {at}" for at, v in zip(rows["at"], rows["value"], strict=True))
-        parts.append(f"mention rate {mention:g}, {steps} steps in all: {along}")
-    return f"Accuracy of a probe for the small light, in percent, after so many training steps. {'; '.join(parts)}."
+    light = _longest(table)
+    rows = light.assign(often=light["mention"].map(_often))
+    return (
+        "Accuracy in percent for the small light after so many training steps, chance 50. "
+        f"{along(rows, ['often', 'series'], 'at', count)}."
+    )
 
 
 def controls(table: pd.DataFrame) -> Figure:
@@ -471,9 +471,7 @@ def controls(table: pd.DataFrame) -> Figure:
 
 def describe_controls(table: pd.DataFrame) -> str:
     """Alt text of :func:`controls`."""
-    rows = table[table["series"] == "probe, embedding"]
-    parts = [f"{name} {value:.0f}" for name, value in zip(rows["encoder"], rows["value"], strict=True)]
-    return f"Accuracy of a probe on the embedding for the small light, in percent, chance 50: {'; '.join(parts)}."
+    return f"Accuracy for the small light, in percent, chance 50: {listed(table, ['encoder'], 'series')}."
 
 
 # ---------------------------------------------------------------- photographs
@@ -524,7 +522,8 @@ def describe_photographs_alone(table: pd.DataFrame) -> str:
         parts.append(f"{name}: {along}, {rows[0]:.1f} with all")
     return (
         f"Accuracy in percent on test photographs against labels per class. {'; '.join(parts)}. "
-        f"The package's own hand-made classifier reports {100 * REPORTED_ACCURACY:.2f}."
+        f"The package's own hand-made classifier reports {100 * REPORTED_ACCURACY:.2f}. A coin is right in 50, saying red "
+        f"every time in {ALWAYS_RED:.0f}."
     )
 
 
@@ -552,10 +551,13 @@ def photographs_in_scenes(table: pd.DataFrame) -> Figure:
 
 def describe_photographs_in_scenes(table: pd.DataFrame) -> str:
     """Alt text of :func:`photographs_in_scenes`."""
-    full = table[(table["metric"] == "probe") & (table["labels"] == 0) & (table["representation"] == "embedding")]
-    parts = [f"{name} {value:.0f}" for name, value in zip(full["encoder"], full["value"], strict=True)]
+    words = table[table["metric"] == "zero_shot"].assign(reader="words")
+    probes = _all_last(table[table["metric"] == "probe"])
+    parts = [
+        *([listed(words, ["reader"], "encoder")] if len(words) else []),
+        along(probes, ["encoder", "representation"], "labels", count, word="with"),
+    ]
     return (
-        "Accuracy in percent for photographed red and green lights in the place of the drawn one, against labels per "
-        f"class; solid lines read the embedding, dashed ones the backbone. With all labels, embedding: {'; '.join(parts)}. "
-        f"Saying red every time is right in {ALWAYS_RED:.0f}."
+        "Accuracy in percent for photographed red and green lights in the place of the drawn one: words, and probes by "
+        f"labels per class. {'; '.join(parts)}. A coin is right in 50, saying red every time in {ALWAYS_RED:.0f}."
     )

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from clip_invariance.experiments.limits import CHANCE, CHANCE_DIGIT, ON_THEIR_OWN
 from clip_invariance.experiments.limits_measures import LOOKALIKE
+from clip_invariance.plots.alt import along, listed, share
 from clip_invariance.plots.marks import (
     band,
     bounded,
@@ -42,14 +43,6 @@ PERCENT = (-2, 102)
 def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
     """The colours of those series that the table has."""
     return {name: colour for name, colour in colours.items() if name in set(series)}
-
-
-def _numbers(rows: pd.DataFrame, *names: str) -> str:
-    """ "a, b 12; c, d 34" for alt texts."""
-    return "; ".join(
-        f"{', '.join(str(row[name]) for name in names if str(row[name]))} {row['value']:.0f}"
-        for _, row in rows.iterrows()
-    )
 
 
 # ---------------------------------------------------------------- pictures
@@ -117,8 +110,8 @@ def words_and_labels(table: pd.DataFrame) -> Figure:
 
 def describe_words_and_labels(table: pd.DataFrame) -> str:
     """Alt text of :func:`words_and_labels`."""
-    rows = table[table["series"] != "chance"]
-    return f"Accuracy in percent by task and reader: {_numbers(rows, 'task', 'series')}."
+    rows = table.assign(task=table["task"].map(TASK_NAMES))
+    return f"Accuracy in percent by task (number of answers) and reader: {listed(rows, ['task'], 'series')}."
 
 
 def fine_and_coarse(table: pd.DataFrame) -> Figure:
@@ -138,7 +131,7 @@ def fine_and_coarse(table: pd.DataFrame) -> Figure:
 
 def describe_fine_and_coarse(table: pd.DataFrame) -> str:
     """Alt text of :func:`fine_and_coarse`."""
-    return f"Accuracy in percent by question, encoder and reader: {_numbers(table, 'question', 'encoder', 'reader')}."
+    return f"Accuracy in percent by question, encoder and reader: {listed(table, ['question', 'encoder'], 'reader')}."
 
 
 def counting(table: pd.DataFrame) -> Figure:
@@ -155,7 +148,7 @@ def counting(table: pd.DataFrame) -> Figure:
 
 def describe_counting(table: pd.DataFrame) -> str:
     """Alt text of :func:`counting`."""
-    return f"Accuracy in percent for the number of parts, chance 25: {_numbers(table, 'encoder', 'reader')}."
+    return f"Accuracy in percent for the number of parts, chance 25: {listed(table, ['encoder'], 'reader')}."
 
 
 def digits(table: pd.DataFrame) -> Figure:
@@ -178,7 +171,7 @@ def digits(table: pd.DataFrame) -> Figure:
 
 def describe_digits(table: pd.DataFrame) -> str:
     """Alt text of :func:`digits`."""
-    return f"Accuracy in percent for digits, chance 10: {_numbers(table, 'hand', 'encoder', 'reader')}."
+    return f"Accuracy in percent for digits, chance 10: {listed(table, ['hand', 'encoder'], 'reader')}."
 
 
 # ---------------------------------------------------------------- C39 to C41
@@ -216,7 +209,11 @@ def noise(table: pd.DataFrame) -> Figure:
 
 def describe_noise(table: pd.DataFrame) -> str:
     """Alt text of :func:`noise`."""
-    return f"Zero-shot accuracy in percent by kind and share of corrupted captions: {_numbers(table, 'kind', 'rate')}."
+    rows = table.assign(name=[KINDS[kind][0] if kind in KINDS else str(kind) for kind in table["kind"]])
+    return (
+        "Zero-shot accuracy in percent by how captions are corrupted, against the share of them: "
+        f"{along(rows, ['name'], 'rate', share)}. Chance is {CHANCE['object']:.0f}."
+    )
 
 
 _ALONE_MARKS = dict(zip(ON_THEIR_OWN, "Dv", strict=True))
@@ -257,9 +254,9 @@ def rare_details(table: pd.DataFrame) -> Figure:
 
 def describe_rare_details(table: pd.DataFrame) -> str:
     """Alt text of :func:`rare_details`."""
-    rows = table[table["share"].notna() & table["series"].isin(["words", "probe", *ON_THEIR_OWN])]
     return (
-        f"Accuracy in percent by share of captions that list the parts: {_numbers(rows, 'factor', 'series', 'share')}."
+        "Accuracy in percent for which part and for how many, against the share of captions that list the parts: "
+        f"{along(table, ['factor', 'series'], 'share', share)}."
     )
 
 
@@ -304,15 +301,16 @@ def surroundings(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=faint(), linestyle="-", label="before another one"),
     ]
     legend_below(figure, handles)
-    headline(figure, "Things that always came with one background, before another")
+    headline(figure, "Things before their usual background, and before another")
     return figure
 
 
 def describe_surroundings(table: pd.DataFrame) -> str:
     """Alt text of :func:`surroundings`."""
+    rows = table.assign(before=table["background"] + " background")
     return (
-        "Accuracy in percent by encoder, background and how firmly thing and background go together in training: "
-        f"{_numbers(table, 'encoder', 'background', 'together')}."
+        "Accuracy in percent by encoder and background, against the share of pictures with the thing's usual background in "
+        f"training: {along(rows, ['encoder', 'before'], 'together', share)}. Chance is {CHANCE['object']:.0f}."
     )
 
 
@@ -355,7 +353,7 @@ def describe_look_and_parts(table: pd.DataFrame) -> str:
     return (
         "Three drawn things in four versions: whole; a coarse mosaic of their colours; their outlines alone; their outlines "
         "on the mosaic of another thing. Below, shares of answers in percent: "
-        f"{_numbers(rows, 'encoder', 'picture', 'answer')}."
+        f"{listed(rows, ['encoder', 'picture'], 'answer')}. Chance is {CHANCE['object']:.0f}."
     )
 
 
@@ -392,8 +390,8 @@ def search(table: pd.DataFrame) -> Figure:
 def describe_search(table: pd.DataFrame) -> str:
     """Alt text of :func:`search`."""
     return (
-        "Share of searches in percent with a right picture among the best k, by query, what captions do, and k: "
-        f"{_numbers(table, 'query', 'captions', 'k')}."
+        "Share of searches in percent with a right picture among the best k, by query and what captions do: "
+        f"{along(table, ['query', 'captions'], 'k', str)}."
     )
 
 
@@ -413,4 +411,5 @@ def filtering(table: pd.DataFrame) -> Figure:
 
 def describe_filtering(table: pd.DataFrame) -> str:
     """Alt text of :func:`filtering`."""
-    return f"A sharp picture ranks above a worse one, in percent, chance 50: {_numbers(table, 'captions', 'damage')}."
+    rows = table.assign(captions="captions " + table["captions"])
+    return f"A sharp picture ranks above a worse one, in percent, chance 50: {listed(rows, ['captions'], 'damage')}."

@@ -26,12 +26,12 @@ Mark = tuple[str, str, bool]
 
 
 def headline(figure: Figure, text: str) -> None:
-    """The figure's claim, flush with its left edge whatever the axes' labels take, on as many lines as it needs."""
+    """The figure's title, flush with its left edge whatever the axes' labels take, on as many lines as it needs."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, fontweight="bold", wrap=True)
 
 
-def panel_claim(ax: Axes, text: str, width: int = 46) -> None:
-    """A panel's claim above it, on lines of ``width`` letters: so many fit between its left and the figure's right edge."""
+def panel_title(ax: Axes, text: str, width: int = 46) -> None:
+    """A panel's title above it, on lines of ``width`` letters: so many fit between its left and the figure's right edge."""
     ax.set_title(textwrap.fill(text, width))
 
 

@@ -233,8 +233,8 @@ def orbit_loss_by_training(table: pd.DataFrame) -> Figure:
         ticks = sorted(table["steps"].unique()) if column == "steps" else [1e4, 1e5, 1e6]
         ax.set_xticks(ticks, labels=[f"{tick:,.0f}" for tick in ticks])
         ax.set(xlabel=label, ylabel="orbit loss, nats", ylim=(0, 1.12 * table["value"].max()))
-    axes[0].set_title("Equal steps: the more samples, the better")
-    axes[1].set_title("Equal compute: the fewer samples, the better")
+    axes[0].set_title("Equal steps")
+    axes[1].set_title("Equal compute")
     handles = [
         Line2D([], [], marker="o", markersize=4, color=OBJECTIVE_COLOURS[name], label=f"trained on {OBJECTIVES[name]}")
         for name in objectives[::-1]
@@ -325,7 +325,7 @@ def orbit_variance(table: pd.DataFrame) -> Figure:
     ax.set_ylim(-0.5, 1.6)
     ax.set_xlim(0, 103)
     ax.set_xlabel("the output's variance caused by place, %\n(0: invariant, 100: nothing but place)")
-    headline(figure, "Augmentation builds in an invariance, mostly for familiar pictures")
+    headline(figure, "How much place matters, with and without augmentation")
     return figure
 
 
@@ -361,7 +361,7 @@ def test_time_averaging(table: pd.DataFrame) -> Figure:
     end_labels(ax, right, ends, gap=0.075)
     ax.set_ylabel("accuracy on shifted test digits, %")
     ax.set_xlabel("places averaged over at test time, of 16")
-    headline(figure, "Trained on the whole orbit, a net needs the whole orbit")
+    headline(figure, "Accuracy, by how many places a net averages over at test")
     ax.annotate("trained on", (right, 104), (4, 2), textcoords="offset points", va="bottom", color=faint(),
                 fontsize=SMALL, annotation_clip=False)  # fmt: skip
     return figure
@@ -405,7 +405,7 @@ def accuracy_by_training_set(table: pd.DataFrame) -> Figure:
     legend_below(figure, handles)
     ax.set_ylabel("accuracy on shifted test digits, %")
     ax.set_xlabel("training digits")
-    headline(figure, "Averaging in training and averaging at test come to nearly the same")
+    headline(figure, "Averaging in training, and averaging at test")
     return figure
 
 
@@ -460,7 +460,7 @@ def cost_of_invariance(table: pd.DataFrame) -> Figure:
     ax.set_xlim(right=table["microseconds"].max() * 3)
     ax.set_xlabel("processor time per picture, microseconds")
     ax.set_ylabel("change of the answer under a shift,\n% of the distance between classes")
-    headline(figure, "Sampling buys invariance slowly; structure buys all of it")
+    headline(figure, "What invariance costs in time, by method")
     return figure
 
 

@@ -26,7 +26,7 @@ from clip_invariance.plots.marks import (
     headline,
     key,
     not_run,
-    panel_claim,
+    panel_title,
     row_names,
 )
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
@@ -174,9 +174,9 @@ def accuracy_by_height(profile: pd.DataFrame) -> Figure:
     other = cosine[cosine["group"] == "other object"]["value"].mean()
     floor(axes[1], other)
     axes[1].text(SIZE - 1, other - 0.02, "another object", ha="left", va="top", color=faint())
-    panel_claim(axes[0], "Nets that do not pool fail where the object never was …")
+    panel_title(axes[0], "Accuracy, by height of the object")
     axes[0].set_ylabel("accuracy")
-    panel_claim(axes[1], "… and their features turn away")
+    panel_title(axes[1], "How alike the features are, by height")
     axes[1].set_ylabel("cosine with the same picture,\nobject low on the canvas")
     axes[1].set_xlabel("height of the object")
     axes[1].set_xticks([min(GRID), MIDLINE, SIZE], labels=["high", "middle", "bottom"])
@@ -204,7 +204,7 @@ _REACHES = {
     "ten times as long": (PATIENT, "object"),
     "ten times as long,\nlabels tell left from right": (PATIENT, "object_side"),
 }
-REACH_TITLE = "The transformer, once it uses its positions"
+REACH_TITLE = "The transformer after a short and a long training"
 
 
 def positions_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -250,11 +250,11 @@ def positions_and_reach(summary: pd.DataFrame) -> Figure:
                 place = y if half == "both" else y + shift
                 ax.errorbar(row["value"], place, xerr=errors(row), color=looks[half], marker="o", capsize=3)
         row_names(ax, trainings)
-    panel_claim(axes[0], "Labels tell the upper half from the lower: does it learn that?")
+    panel_title(axes[0], "Labels tell the upper half from the lower: does it learn that?")
     axes[0].axvline(0.5, color=faint(), linestyle=":", linewidth=1)
     middle = (axes[0].get_ylim()[0] - 0.5) / 2
     axes[0].text(0.51, middle, "knows the object,\nguesses the half", ha="left", va="center", color=faint())
-    panel_claim(axes[1], "Trained on the lower half: does it reach the upper one?")
+    panel_title(axes[1], "Trained on the lower half: does it reach the upper one?")
     axes[1].axvline(CHANCE, color=faint(), linestyle=":", linewidth=1)
     axes[1].text(CHANCE + 0.01, axes[1].get_ylim()[0] - 0.08, "chance", ha="left", va="bottom", color=faint())
     axes[1].set_xlim(0, 1.04)

@@ -49,7 +49,13 @@ def correlations(table: pd.DataFrame) -> Figure:
 
 def describe_correlations(table: pd.DataFrame) -> str:
     """Alt text of :func:`correlations`."""
-    parts = [f"{row.dataset} {row.task} {row.value:.2f}" for row in table.itertuples()]
+    names = [f"{dataset} {task}" for dataset, task in zip(table["dataset"], table["task"], strict=True)]
+    parts = [
+        f"{name} {value:.2f}" + ("" if np.isnan(low) else f" ({low:.2f} to {high:.2f})")
+        for name, (value, low, high) in zip(
+            names, table[["value", "low", "high"]].to_numpy(dtype=float).tolist(), strict=True
+        )
+    ]
     return (
         f"Correlation of zero-shot accuracy with that on ImageNet over 112 published checkpoints: {', '.join(parts)}."
     )

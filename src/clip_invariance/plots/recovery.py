@@ -28,6 +28,7 @@ from clip_invariance.experiments.recovery import (
     UNTRAINED_,
 )
 from clip_invariance.experiments.recovery_pictures import USUAL
+from clip_invariance.plots.alt import along, cells, count, listed
 from clip_invariance.plots.dashcam import FACTOR_NAMES
 from clip_invariance.plots.marks import bounded, dots, errors, floor, headline, key, level, row_levels, row_names
 from clip_invariance.plots.style import PALETTE, SMALL, WIDTH, faint
@@ -81,14 +82,13 @@ def labels_needed(table: pd.DataFrame) -> Figure:
 
 def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
-    parts = []
-    for task in dict.fromkeys(table["task"]):
-        for name in (PROBE, BACKBONE, EARLY, LORA, FULL, SCRATCH, EARLY_UNTRAINED, MENTIONED):
-            rows = table[(table["task"] == task) & (table["series"] == name)].sort_values("labels")
-            if len(rows):
-                along = ", ".join(f"{n} labels: {v:.0f}" for n, v in zip(rows["labels"], rows["value"], strict=True))
-                parts.append(f"{THINGS[task]}, {name}: {along}")
-    return f"Accuracy in percent against the number of labelled pictures, chance 50. {'; '.join(parts)}."
+    drawn = table[table["series"].isin([*DRAWN, "trained on labels"])]
+    ceiling = drawn["labels"].astype(float).where(drawn["series"] != "trained on labels")
+    rows = drawn.assign(task=drawn["task"].map(THINGS), labels=ceiling)
+    return (
+        "Accuracy in percent against the number of labelled pictures, chance 50; what was trained on labels is a level. "
+        f"{along(rows, ['task', 'series'], 'labels', count, word='with')}."
+    )
 
 
 def depths(table: pd.DataFrame) -> Figure:
@@ -118,11 +118,10 @@ def depths(table: pd.DataFrame) -> Figure:
 
 def describe_depths(table: pd.DataFrame) -> str:
     """Alt text of :func:`depths`."""
-    parts = []
-    for (task, labels, encoder), rows in table.groupby(["task", "labels", "encoder"], sort=False):
-        read = ", ".join(f"{depth} {value:.0f}" for depth, value in zip(rows["depth"], rows["value"], strict=True))
-        parts.append(f"{THINGS[str(task)]}, {labels} labelled pictures, {encoder}: {read}")
-    return f"Accuracy in percent, by what is read or tuned. {'; '.join(parts)}."
+    pictures = [f"{labels} labelled pictures" for labels in table["labels"]]
+    rows = table.assign(task=table["task"].map(THINGS), pictures=pictures)
+    read = listed(rows, ["task", "pictures", "encoder"], "depth")
+    return f"Accuracy in percent, by what is read or tuned, chance 50. {read}."
 
 
 # ---------------------------------------------------------------- price
@@ -208,7 +207,8 @@ def invariances(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(WIDTH, 5.8), layout="constrained")
     wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
     dots(ax, table, "measure", MOVES, wrapped)
-    ax.set_xlabel("right, %")
+    row_levels(ax, list(table.loc[table["series"] == "chance", "value"]))
+    ax.set_xlabel("right, % (dotted: chance)")
     headline(figure, "What is read before and after going on with captions, or with pairs")
     key(figure, MOVES)
     return figure
@@ -216,12 +216,7 @@ def invariances(table: pd.DataFrame) -> Figure:
 
 def describe_invariances(table: pd.DataFrame) -> str:
     """Alt text of :func:`invariances`."""
-    parts = []
-    for measure in dict.fromkeys(table["measure"]):
-        here = table[table["measure"] == measure].set_index("series")["value"]
-        read = ", ".join(f"{name} {value:.0f}" for name, value in here.items())
-        parts.append(f"{measure}: {read}")
-    return f"Accuracies in percent before and after. {'; '.join(parts)}."
+    return f"Accuracies in percent before and after. {listed(table, ['measure'], 'series')}."
 
 
 MAPS = {"words": PALETTE["orange"], "words through a map": PALETTE["blue"], "probe": PALETTE["grey"]}
@@ -235,7 +230,7 @@ def word_map(table: pd.DataFrame) -> Figure:
     dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
     row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("right, % (dotted: chance)")
-    headline(figure, "One linear map lets words reach some of what the embedding holds")
+    headline(figure, "Words, words through a linear map, and probes")
     key(figure, MAPS, columns=3)
     return figure
 
@@ -269,18 +264,19 @@ def kept_from_the_start(table: pd.DataFrame) -> Figure:
     dots(ax, rows, "factor", KEEPERS, FACTOR_NAMES)
     row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("probe on the embedding right, % (dotted: chance)")
-    headline(figure, "Losses and captions that keep more from the start")
+    headline(figure, "Losses and captions meant to keep more from the start")
     key(figure, {name: colour for name, colour in KEEPERS.items() if name in set(rows["series"])})
     return figure
 
 
 def describe_kept_from_the_start(table: pd.DataFrame) -> str:
     """Alt text of :func:`kept_from_the_start`."""
-    parts = []
-    for factor in dict.fromkeys(table["factor"]):
-        here = table[table["factor"] == factor].set_index("series")["value"]
-        parts.append(f"{FACTOR_NAMES[factor]}: " + ", ".join(f"{name} {value:.0f}" for name, value in here.items()))
-    return f"Accuracy of probes on the embedding in percent. {'; '.join(parts)}."
+    rows = table.assign(factor=table["factor"].map(FACTOR_NAMES))
+    columns = [name for name in (*KEEPERS, "chance") if name in set(rows["series"])]
+    return (
+        f"Accuracy of probes on the embedding in percent. In this order: {', '.join(columns)}. "
+        f"{cells(rows, 'factor', 'series', columns)}."
+    )
 
 
 # ---------------------------------------------------------------- one encoder or many
@@ -319,11 +315,13 @@ def one_or_many(table: pd.DataFrame) -> Figure:
 
 def describe_one_or_many(table: pd.DataFrame) -> str:
     """Alt text of :func:`one_or_many`."""
-    best = table.loc[table.groupby("task", sort=False)["value"].idxmax()]
-    tops = [f"{SHORT[t]} {v:.0f} ({e})" for t, v, e in zip(best["task"], best["value"], best["encoder"], strict=True)]
-    gaps = table.groupby("encoder", sort=False)["shortfall"].first()
-    worst = [f"{name} {gap:.0f}" for name, gap in gaps.items()]
+    tasks = list(dict.fromkeys(table["task"]))
+    gaps = table.drop_duplicates("encoder").assign(task="gap")
+    every = pd.concat([table, gaps.assign(value=gaps["shortfall"])])
+    best = table[table["best"].astype(bool)]
+    framed = [f"{SHORT[task]}: {', '.join(best.loc[best['task'] == task, 'encoder'])}" for task in tasks]
     return (
-        f"Probe accuracy in percent of {len(gaps)} encoders, by task. The best of each task: {', '.join(tops)}. "
-        f"The largest gap of each encoder to the best: {', '.join(worst)}."
+        "Probe accuracy in percent, one row for each encoder. In this order: "
+        f"{', '.join(SHORT[task] for task in tasks)}, largest gap to the best. "
+        f"{cells(every, 'encoder', 'task', [*tasks, 'gap'])}. Within {TIE:g} points of the best: {'; '.join(framed)}."
     )

@@ -16,7 +16,7 @@ from clip_invariance.experiments.place_support import CELLS
 from clip_invariance.experiments.red_green import PUBLISHED
 from clip_invariance.experiments.scenes import CLASSES
 from clip_invariance.measure.statistics import summarise
-from clip_invariance.plots.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_claim
+from clip_invariance.plots.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_title
 from clip_invariance.plots.places import COLOURS, NAMES, VARIANTS
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
@@ -49,7 +49,7 @@ def shift_error(summary: pd.DataFrame) -> Figure:
     ax.set_ylim(-0.6, len(nets) - 0.4)
     ax.set_yticks(range(len(nets)), labels=[NAMES[net] for net in reversed(nets)])
     ax.set_xlabel("largest change of the features under a shift,\nas a share of the distance between classes")
-    headline(figure, "Only the torus CNN ignores a shift")
+    headline(figure, "How far a shift changes the features")
     key(figure, {"trained": faint(), "untrained": (faint(), "o", False)})
     return figure
 
@@ -94,7 +94,7 @@ def shift_consistency(summary: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 1.04)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
     ax.set_xlabel("pictures that keep their predicted object under a shift")
-    headline(figure, "Blurring before subsampling steadies an ordinary CNN")
+    headline(figure, "How often a prediction survives a shift")
     return figure
 
 
@@ -136,10 +136,10 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
     summary = bounded(summary, high=1)
     panels = {
         "place_probe": (
-            "Where place was readable, it stays so …",
+            "Can place be read?",
             f"place probe, accuracy ({CELLS * CELLS} cells)",
         ),
-        "place_share": ("… but labels decide how much room it takes", "share of the features' variance"),
+        "place_share": ("How much of the features is place?", "share of the features' variance"),
     }
     present = [name for name in LABELLINGS if name in set(summary["labels"])]
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.6 * len(present) + 2.9), layout="constrained")
@@ -152,7 +152,7 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(shown)), labels=names)
         ax.set_ylim(-0.6, len(shown) - 0.4)
         ax.set_xlim(0, 1.02)
-        panel_claim(ax, title, 40)
+        panel_title(ax, title, 40)
         ax.set_xlabel(label)
     level(axes[0], PROBE_CHANCE)
     axes[0].text(PROBE_CHANCE + 0.02, -0.55, "chance", color=faint(), va="bottom")
@@ -195,8 +195,8 @@ def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
     summary = bounded(summary, high=1)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
     titles = {
-        "same world": "Where place tells something, ignoring it costs accuracy …",
-        "moved": "… until the object turns up in the wrong half",
+        "same world": "Objects at home as often as in training",
+        "moved": "Objects in the wrong half",
     }
     last = summary["at_home"].max()
     for ax, (group, title) in zip(axes, titles.items(), strict=True):
@@ -210,7 +210,7 @@ def cost_of_global_invariance(summary: pd.DataFrame) -> Figure:
         ax.set_ylim(0, 1.03)
         ax.set_xlim(0.48, last + 0.02)
         end_labels(ax, last + 0.02, ends, gap=0.11)
-        panel_claim(ax, title)
+        panel_title(ax, title)
         ax.set_ylabel("accuracy")
     ticks = sorted(summary["at_home"].unique())
     axes[1].set_xticks(ticks, labels=[f"{100 * tick:.0f} %" for tick in ticks])
