@@ -618,9 +618,10 @@ def _noise_values(table: pd.DataFrame) -> list[NamedValue | None]:
 
 
 def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
-    never, rare, always = (words(table, arm, "part") for arm in (PLAIN, RARE, DETAILED))
+    never, rare, often, always = (words(table, arm, "part") for arm in (PLAIN, RARE, listed(0.2), DETAILED))
     what, probed = f"{_WORDS} for the part", f"{_PROBE} for the part"
-    said = {"never": "never listed", "5": "listed in 5 % of the captions", "always": "always listed"}
+    said = {"never": "never listed", "always": "always listed"}
+    said |= {share: f"listed in {share} % of the captions" for share in ("5", "20")}
     return [
         *(
             _mean(f"c40_recovered_{share}", recovered(table, share / 100), RARE_FIGURE,
@@ -632,7 +633,7 @@ def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
                 f"{probed}: {said['always']} in captions minus {said['5']}"),
         *(
             _mean(f"c40_words_{name}", samples, RARE_FIGURE, f"{what}, {said[name]}, chance 25 %")
-            for name, samples in (("never", never), ("5", rare), ("always", always))
+            for name, samples in (("never", never), ("5", rare), ("20", often), ("always", always))
         ),
         *(
             _mean(f"c40_probe_{name}", probe(table, arm, "part"), RARE_FIGURE, f"{probed}, {said[name]}, chance 25 %")
@@ -662,6 +663,13 @@ def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
                     words(table, f"{listed(share)}_alone_brief", "part") - words(table, listed(share), "part"), RARE_FIGURE,
                     f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone, each shown as "
                     "often, minus on all")
+            for share in ALONE
+        ),
+        *(
+            _points(f"c40_shown_gain_{round(100 * share)}",
+                    words(table, f"{listed(share)}_alone", "part") - words(table, f"{listed(share)}_alone_brief", "part"),
+                    RARE_FIGURE, f"{what}, trained on the {round(100 * share)} % of pictures whose captions list the parts, "
+                    "and on no others: in as many steps as all had minus each shown as often as among the others")
             for share in ALONE
         ),
         _mean("c40_words_known", words(table, FROZEN, "part"), RARE_FIGURE,
