@@ -641,35 +641,45 @@ def _detail_values(table: pd.DataFrame) -> list[NamedValue | None]:
         ),
         *(
             _mean(f"c40_alone_{name}_{round(100 * share)}", words(table, f"{listed(share)}_alone", factor), RARE_FIGURE,
-                  f"{_WORDS} for {_ASKED[factor]}, trained on the {round(100 * share)} % of pictures whose captions list "
-                  "the parts, and on no others")
+                  f"{_WORDS} for {_ASKED[factor]}, trained on {round(100 * share)} % of the pictures, all with lists")
             for name, factor in (("part", "part"), ("thing", "object"))
             for share in ALONE
         ),
         *(
             _points(f"c40_alone_gain_{round(100 * share)}",
                     words(table, f"{listed(share)}_alone", "part") - words(table, listed(share), "part"), RARE_FIGURE,
-                    f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone minus on all")
+                    f"{what}: trained on {round(100 * share)} % of the pictures, all with lists, minus on all pictures, "
+                    f"{round(100 * share)} % with lists")
             for share in ALONE
         ),
         *(
             _mean(f"c40_brief_part_{round(100 * share)}", words(table, f"{listed(share)}_alone_brief", "part"), RARE_FIGURE,
-                  f"{what}, trained on the {round(100 * share)} % of pictures whose captions list the parts, and on no "
-                  "others, each shown as often as among the others")
+                  f"{what}, trained on {round(100 * share)} % of the pictures, all with lists, and for "
+                  f"{round(100 * share)} % of the steps")
             for share in ALONE
         ),
         *(
             _points(f"c40_brief_gain_{round(100 * share)}",
                     words(table, f"{listed(share)}_alone_brief", "part") - words(table, listed(share), "part"), RARE_FIGURE,
-                    f"{what}, listed in {round(100 * share)} % of the captions: trained on these alone, each shown as "
-                    "often, minus on all")
+                    f"{what}: trained on {round(100 * share)} % of the pictures, all with lists, for {round(100 * share)} % "
+                    f"of the steps, minus on all pictures, {round(100 * share)} % with lists")
             for share in ALONE
         ),
         *(
             _points(f"c40_shown_gain_{round(100 * share)}",
                     words(table, f"{listed(share)}_alone", "part") - words(table, f"{listed(share)}_alone_brief", "part"),
-                    RARE_FIGURE, f"{what}, trained on the {round(100 * share)} % of pictures whose captions list the parts, "
-                    "and on no others: in as many steps as all had minus each shown as often as among the others")
+                    RARE_FIGURE, f"{what}, trained on {round(100 * share)} % of the pictures, all with lists: for all steps "
+                    f"minus for {round(100 * share)} % of them")
+            for share in ALONE
+        ),
+        *(
+            _mean(f"c40_count_{name}_{round(100 * share)}", words(table, f"{listed(share)}{suffix}", "count"), RARE_FIGURE,
+                  f"{_WORDS} for {_ASKED['count']}, {how.format(round(100 * share))}, chance 25 %")
+            for name, suffix, how in (
+                ("beside", "", "listed in {} % of the captions"),
+                ("brief", "_alone_brief", "trained on {0} % of the pictures, all with lists, for {0} % of the steps"),
+                ("alone", "_alone", "trained on {} % of the pictures, all with lists"),
+            )
             for share in ALONE
         ),
         _mean("c40_words_known", words(table, FROZEN, "part"), RARE_FIGURE,
