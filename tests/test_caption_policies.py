@@ -149,6 +149,13 @@ def test_a_training_is_followed_where_weights_were_kept() -> None:
     assert cosines.between(-1, 1).all()
 
 
+def test_a_control_without_captions_is_followed_to_its_end() -> None:
+    rows = _run("labels of the object", follow)
+    assert set(rows["step"]) == {caption_training.STEPS["smoke"]}
+    assert set(rows["metric"]) == {"probe", "cosine"}
+    assert set(rows["depth"]) == {"embedding"}
+
+
 def test_pixels_show_the_background_and_not_what_labels_were_shuffled_to() -> None:
     rows = pixels(caption_reading.PIXELS, "scenes", caption_training.SIZE, 240, 200, 0, "cpu")
     by = rows.set_index(["metric", "factor"])["value"]

@@ -50,7 +50,8 @@ OTHERS = 700_000
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
 SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
-#: Trainings that are followed along the way, and controls at their ends.
+#: Trainings that are followed along the way, and controls at their ends; what is read of them.
+FOLLOWED_DEPTHS = ("embedding", "span")
 FOLLOWED = ("object", "three times longer", "labels of the object", "labels of the object, three times longer")
 
 PIXELS = "pixels"
@@ -212,8 +213,9 @@ def follow(
         language = Language.of(model, world, texts)
         found = _depths(model, images, language)
         embedding = found["embedding"]
-        for depth in ("embedding", "span"):
-            features = found[depth]
+        for depth, features in found.items():
+            if depth not in FOLLOWED_DEPTHS:
+                continue
             accuracy = probe_factors(features[:pictures], fitted, features[pictures:], held_out, seed=seed)
             rows += [_row(step, "probe", depth, factor, value) for factor, value in accuracy.items()]
         if language:

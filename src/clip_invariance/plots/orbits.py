@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 
 from clip_invariance.experiments.orbit_training import NONE, WHOLE
 from clip_invariance.experiments.orbit_worlds import ARTWORK, DIGITS
+from clip_invariance.plots.alt import along, count
 from clip_invariance.plots.marks import (
     band,
     bounded,
@@ -45,6 +46,14 @@ OBJECTIVES = {
 OBJECTIVE_COLOURS = dict(
     zip(OBJECTIVES, (PALETTE[c] for c in ("grey", "orange", "pink", "green", "sky", "blue")), strict=True)
 )
+
+
+def _in_order(rows: pd.DataFrame, column: str, names: dict[str, str]) -> pd.DataFrame:
+    """The rows whose ``column`` is among ``names``, in the order of these, and under their words."""
+    drawn = rows[rows[column].isin(list(names))]
+    place = {name: number for number, name in enumerate(names)}
+    drawn = drawn.sort_values(column, key=lambda values: values.map(place), kind="stable")
+    return drawn.assign(**{column: drawn[column].map(names)})
 
 
 # ---------------------------------------------------------------- what an orbit is
@@ -119,12 +128,14 @@ def exactness(table: pd.DataFrame) -> Figure:
 
 def describe_exactness(table: pd.DataFrame) -> str:
     """Alt text of :func:`exactness`."""
-    rows = table[table["world"] == DIGITS]
-    worst = zip(rows["group"], rows["largest_over_seeds"], strict=True)
-    parts = [f"{EXACT_NAMES[name]} {value:.0e}" for name, value in worst]
+    rows = _in_order(_in_order(table, "world", WORLDS), "group", EXACT_NAMES)
+    parts = []
+    for name, here in rows.groupby("group", sort=False):
+        read = zip(here["world"], here["largest_over_seeds"], strict=True)
+        parts.append(f"{name}: " + ", ".join(f"{world} {value:.2g}" for world, value in read))
     return (
-        "Largest change in any seed of the averaged answer when a digit is moved by an element of the set, in distances "
-        f"between classes, on a log scale: {'; '.join(parts)}. The claim's limit is {TOLERANCE:.0e}. Drawings are alike."
+        "Largest change in any seed of the averaged answer when a picture is moved by an element of the set, in distances "
+        f"between classes, on a log scale. {'; '.join(parts)}. The claim's limit is {TOLERANCE:.0e}."
     )
 
 
@@ -164,17 +175,13 @@ def deviation_by_samples(table: pd.DataFrame) -> Figure:
 
 def describe_deviation_by_samples(table: pd.DataFrame) -> str:
     """Alt text of :func:`deviation_by_samples`."""
-    parts = []
-    for world, name in WORLDS.items():
-        rows = table[(table["world"] == world) & table["replacement"].astype(bool)].sort_values("k")
-        first, last = rows.iloc[0], rows.iloc[-1]
-        parts.append(
-            f"{name} {first['value']:.0f} % at K = {first['k']:.0f}, {last['value']:.1f} % at K = {last['k']:.0f}"
-        )
+    rows = _in_order(table, "world", WORLDS)
+    rows = rows.assign(replacement=rows["replacement"].astype(bool).map({True: "with replacement", False: "without"}))
     return (
         "Distance between two sampled answers to the same picture, in percent of the distance between classes, against "
-        f"the number of samples, both axes logarithmic. With replacement: {'; '.join(parts)}, along a line of slope "
-        "minus one half. Without replacement the line bends down and would reach zero at K = 64."
+        "the number K of samples, both axes logarithmic. "
+        f"{along(rows, ['world', 'replacement'], 'k', count, digits=1)}. A dotted line has the slope minus one half, which "
+        "the lines with replacement follow. Those without bend down and would reach zero at K = 64."
     )
 
 
@@ -209,11 +216,12 @@ def gap_by_samples(table: pd.DataFrame) -> Figure:
 
 def describe_gap_by_samples(table: pd.DataFrame) -> str:
     """Alt text of :func:`gap_by_samples`."""
-    parts = []
-    for cut, name in (("linear", "before a linear head"), ("deep", "one layer earlier")):
-        gaps = table[(table["group"] == cut) & (table["metric"] == "loss")].sort_values("k")["value"]
-        parts.append(f"averaging {name}, it is {gaps.iloc[0]:.3f} with one sample and {gaps.iloc[-1]:.3f} with 64")
-    return f"Two panels, sampled loss minus orbit loss in nats against the number of samples: {'; '.join(parts)}."
+    rows = _in_order(table, "metric", {"loss": "measured", "predicted_loss": "predicted from the curvature"})
+    rows = _in_order(rows, "group", {"linear": "averaged before the last, linear layer", "deep": "one layer earlier"})
+    return (
+        "Two panels, sampled loss minus orbit loss in nats against the number of samples. "
+        f"{along(rows, ['group', 'metric'], 'k', count, digits=3)}."
+    )
 
 
 # ---------------------------------------------------------------- C10
@@ -245,13 +253,12 @@ def orbit_loss_by_training(table: pd.DataFrame) -> Figure:
 
 def describe_orbit_loss_by_training(table: pd.DataFrame) -> str:
     """Alt text of :func:`orbit_loss_by_training`."""
-    last = table[table["steps"] == table["steps"].max()]
-    parts = [f"{OBJECTIVES[name]} {value:.3f}" for name, value in zip(last["objective"], last["value"], strict=True)]
-    first = table[(table["objective"] == WHOLE)].sort_values("steps").iloc[0]
+    rows = _in_order(table, "objective", OBJECTIVES)
+    rows = rows.assign(pictures=[f"{number:,.0f} pictures a step" for number in rows["passes"] / rows["steps"]])
     return (
-        "Orbit loss on training pictures against gradient steps and against compute, by training objective. After "
-        f"{last['steps'].iloc[0]:,} steps, in nats: {'; '.join(parts)}. The whole orbit with as much compute as one sample "
-        f"then had: {first['value']:.2f}."
+        "Orbit loss on training pictures in nats, by training objective and gradient steps. "
+        f"{along(rows, ['objective', 'pictures'], 'steps', count, word='after', digits=3)}. A second panel has the same "
+        "losses against compute, which is steps times the pictures put through the net in a step."
     )
 
 
@@ -369,11 +376,10 @@ def test_time_averaging(table: pd.DataFrame) -> Figure:
 
 def describe_test_time_averaging(table: pd.DataFrame) -> str:
     """Alt text of :func:`test_time_averaging`."""
-    by = table.pivot(index="objective", columns="k", values="value")
-    parts = [f"{OBJECTIVES[str(name)]}: {row.iloc[0]:.0f} % to {row.iloc[-1]:.0f} %" for name, row in by.iterrows()]
+    rows = _in_order(table, "objective", OBJECTIVES)
     return (
-        "Accuracy on shifted test digits when answering from one place and from all 16, by what the net was trained on: "
-        f"{'; '.join(parts)}. Chance is {CHANCE:.0f} %."
+        "Accuracy in percent on shifted test digits, by what the net was trained on and the number of places, of 16, that "
+        f"it averages over at test. {along(rows, ['objective'], 'k', count)}. Chance is {CHANCE:.0f}."
     )
 
 
@@ -411,12 +417,10 @@ def accuracy_by_training_set(table: pd.DataFrame) -> Figure:
 
 def describe_accuracy_by_training_set(table: pd.DataFrame) -> str:
     """Alt text of :func:`accuracy_by_training_set`."""
-    sizes = sorted(table["images"].unique())
-    by = table.pivot(index="method", columns="images", values="value")
-    parts = [f"{name} {by.loc[name, sizes[0]]:.0f} % and {by.loc[name, sizes[-1]]:.0f} %" for name in METHOD_COLOURS]
+    rows = _in_order(table, "method", {method: method for method in METHOD_COLOURS})
     return (
-        f"Accuracy on shifted test digits after training on {sizes[0]} and on {sizes[-1]:,} digits: {'; '.join(parts)}. "
-        f"Chance is {CHANCE:.0f} %."
+        "Accuracy in percent on shifted test digits against the number of training digits. "
+        f"{along(rows, ['method'], 'images', count, word='with')}. Chance is {CHANCE:.0f}."
     )
 
 

@@ -16,6 +16,7 @@ from clip_invariance.experiments import scenes
 from clip_invariance.experiments.place_support import PATIENT
 from clip_invariance.experiments.scenes import CLASSES, GRID, MIDLINE, ONE_PLACE, SIZE
 from clip_invariance.measure.statistics import summarise
+from clip_invariance.plots.alt import cells, listed
 from clip_invariance.plots.marks import (
     NOT_RUN,
     band,
@@ -54,6 +55,13 @@ def by_net(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each architecture, in the order in which they come."""
     for net, group in rows.groupby("architecture", sort=False):
         yield str(net), group
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """For words: the rows in the order of the architectures, by name without commas; what is none is last, nameless."""
+    place = {net: number for number, net in enumerate(NAMES)}
+    ordered = rows.sort_values("architecture", key=lambda nets: nets.map(place).fillna(len(place)), kind="stable")
+    return ordered.assign(architecture=[NAMES.get(net, "").replace(",", "") for net in ordered["architecture"]])
 
 
 def samples(n: int, seed: int) -> pd.DataFrame:
@@ -100,16 +108,16 @@ def accuracy_by_place(maps: pd.DataFrame) -> Figure:
     for row, net in enumerate(nets):
         for column, (support, title) in enumerate(SUPPORTS.items()):
             ax = axes[row, column]
-            cells = maps[(maps["architecture"] == net) & (maps["support"] == support)]
+            here = maps[(maps["architecture"] == net) & (maps["support"] == support)]
             if row == 0:
                 ax.set_title(title, loc="center", pad=6)
             if column == 0:
                 ax.set_ylabel(NAMES[net], fontweight="bold", labelpad=6)
             ax.set(xticks=[], yticks=[], xlim=(0, SIZE), ylim=(SIZE, 0), aspect="equal")
-            if cells.empty:
+            if here.empty:
                 ax.text(SIZE / 2, SIZE / 2, "not run in\nthis profile", ha="center", va="center", color=faint())
                 continue
-            grid = cells.pivot(index="y", columns="x", values="value").loc[list(GRID), list(GRID)].to_numpy()
+            grid = here.pivot(index="y", columns="x", values="value").loc[list(GRID), list(GRID)].to_numpy()
             image = ax.imshow(grid, cmap=HEAT, vmin=0, vmax=1, extent=(0, SIZE, SIZE, 0), interpolation="nearest")
             _outline_training_places(ax, support)
             ax.set_xlabel(f"mean {100 * grid.mean():.0f} %", labelpad=2)
@@ -124,12 +132,18 @@ def accuracy_by_place(maps: pd.DataFrame) -> Figure:
 
 def describe_accuracy_by_place(maps: pd.DataFrame) -> str:
     """Alt text of :func:`accuracy_by_place`."""
-    means = maps.groupby(["architecture", "support"], sort=False)["value"].mean().reset_index()
-    columns = (means["architecture"], means["support"], means["value"])
-    parts = [f"{NAMES[n]} trained {SUPPORTS[s]}: {100 * value:.0f} %" for n, s, value in zip(*columns, strict=True)]
+    place = {support: number for number, support in enumerate(SUPPORTS)}
+    drawn = maps.sort_values("support", key=lambda supports: supports.map(place), kind="stable")
+    drawn = named(drawn[~drawn["architecture"].isin(VARIANTS)])
+    trained = drawn["architecture"] + " trained " + drawn["support"].map(SUPPORTS)
+    drawn = drawn.assign(trained=trained, value=100 * drawn["value"])
+    heights = sorted(drawn["y"].unique())
+    rows = drawn.groupby(["trained", "y"], sort=False)["value"].mean().reset_index()
+    means = drawn.groupby("trained", sort=False)["value"].mean().reset_index().assign(y="mean")
     return (
         "Heat maps of accuracy by the place of the object, one row per network and one column per set of training "
-        f"places. Mean over all places: {'; '.join(parts)}. Chance is {100 * CHANCE:.0f} %."
+        "places. In percent, the mean over all places, then over the places of each height from the top to the bottom. "
+        f"{cells(pd.concat([means, rows]), 'trained', 'y', ['mean', *heights])}. Chance is {100 * CHANCE:.0f}."
     )
 
 
@@ -187,15 +201,24 @@ def accuracy_by_height(profile: pd.DataFrame) -> Figure:
 
 def describe_accuracy_by_height(profile: pd.DataFrame) -> str:
     """Alt text of :func:`accuracy_by_height`."""
-    rows = profile[profile["metric"] == "accuracy_map"]
-    ends = rows.pivot(index="architecture", columns="y", values="value")
+    rows = named(profile)
+    accuracy = rows[rows["metric"] == "accuracy_map"].assign(value=100 * rows["value"])
+    cosine = rows[rows["metric"] == "cosine"]
+    same, other = (cosine[cosine["group"] == f"{which} object"] for which in ("same", "other"))
+    heights = sorted(accuracy["y"].unique(), reverse=True)
     parts = [
-        f"{NAMES[net]} {100 * ends.loc[net, 26]:.0f} % low, {100 * ends.loc[net, 6]:.0f} % high" for net in ends.index
+        f"Two line charts against the height of the object, {len(heights)} heights from the bottom to the top, for "
+        f"networks trained on the lower {sum(y > MIDLINE for y in heights)} of these. Accuracy in percent, chance "
+        f"{100 * CHANCE:.0f}. {cells(accuracy, 'architecture', 'y', heights)}."
     ]
-    return (
-        "Two line charts against the height of the object, for networks trained on the lower half of the canvas. "
-        f"Accuracy: {'; '.join(parts)}. Below, the cosine of the features with those of the same object low on the canvas."
-    )
+    if len(same):
+        parts.append(
+            "Cosine of the features with those of the same object low on the canvas. "
+            f"{cells(same, 'architecture', 'y', heights, digits=2)}."
+        )
+    if len(other):
+        parts.append(f"With another object, mean over networks: {other['value'].mean():z.2f}.")
+    return " ".join(parts)
 
 
 #: Row of :func:`positions_and_reach` -> architecture and labels.
@@ -307,14 +330,12 @@ def objects_kept_below(summary: pd.DataFrame) -> Figure:
 
 def describe_objects_kept_below(summary: pd.DataFrame) -> str:
     """Alt text of :func:`objects_kept_below`."""
-    kept = summary[summary["objects"] == "restricted"].pivot(index="architecture", columns="half", values="value")
-    parts = [
-        f"{NAMES[n]} {100 * kept.loc[n, 'below']:.0f} % below, {100 * kept.loc[n, 'above']:.0f} % above"
-        for n in kept.index
-    ]
+    seen = summary["objects"].map({"free": "seen everywhere", "restricted": "kept below"})
+    rows = summary.assign(objects=seen, value=100 * summary["value"])
+    rows = named(rows.sort_values(["objects", "half"], ascending=False, kind="stable"))
     return (
-        "Half of the objects were seen everywhere, half only below the midline. Accuracy on the objects kept below: "
-        f"{'; '.join(parts)}. Chance is {100 * CHANCE:.0f} %."
+        "Half of the objects were seen everywhere, half were kept below the midline. Accuracy in percent on each half of "
+        f"the canvas, by network. {listed(rows, ['architecture', 'objects'], 'half')}. Chance is {100 * CHANCE:.0f}."
     )
 
 

@@ -316,12 +316,13 @@ def one_or_many(table: pd.DataFrame) -> Figure:
 def describe_one_or_many(table: pd.DataFrame) -> str:
     """Alt text of :func:`one_or_many`."""
     tasks = list(dict.fromkeys(table["task"]))
-    gaps = table.drop_duplicates("encoder").assign(task="gap")
-    every = pd.concat([table, gaps.assign(value=gaps["shortfall"])])
-    best = table[table["best"].astype(bool)]
-    framed = [f"{SHORT[task]}: {', '.join(best.loc[best['task'] == task, 'encoder'])}" for task in tasks]
+    rows = []
+    for encoder, found in table.groupby("encoder", sort=False):
+        by = found.set_index("task").loc[tasks]
+        each = [f"{value:.0f}{'*' if best else ''}" for value, best in zip(by["value"], by["best"], strict=True)]
+        rows.append(f"{encoder}: {', '.join(each)}, {found['shortfall'].iloc[0]:.0f}")
     return (
         "Probe accuracy in percent, one row for each encoder. In this order: "
-        f"{', '.join(SHORT[task] for task in tasks)}, largest gap to the best. "
-        f"{cells(every, 'encoder', 'task', [*tasks, 'gap'])}. Within {TIE:g} points of the best: {'; '.join(framed)}."
+        f"{', '.join(SHORT[task] for task in tasks)}, largest gap to the best; * within {TIE:g} points of the best. "
+        f"{'; '.join(rows)}."
     )

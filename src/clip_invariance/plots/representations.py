@@ -16,8 +16,9 @@ from clip_invariance.experiments.place_support import CELLS
 from clip_invariance.experiments.red_green import PUBLISHED
 from clip_invariance.experiments.scenes import CLASSES
 from clip_invariance.measure.statistics import summarise
+from clip_invariance.plots.alt import listed
 from clip_invariance.plots.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_title
-from clip_invariance.plots.places import COLOURS, NAMES, VARIANTS
+from clip_invariance.plots.places import COLOURS, NAMES, VARIANTS, named
 from clip_invariance.plots.style import PALETTE, WIDTH, faint
 
 #: Rounding error of 32-bit floats relative to a number of size one.
@@ -56,11 +57,16 @@ def shift_error(summary: pd.DataFrame) -> Figure:
 
 def describe_shift_error(summary: pd.DataFrame) -> str:
     """Alt text of :func:`shift_error`."""
-    rows = summary[summary["metric"] == "shift_error"]
-    parts = [f"{NAMES[net]} {value:.1e}" for net, value in zip(rows["architecture"], rows["value"], strict=True)]
+    rows = named(summary)
+    by = rows.pivot(index="architecture", columns="metric", values="value")
+    columns = {"shift_error_untrained": "untrained", "shift_error": "trained"}
+    parts = []
+    for net in dict.fromkeys(rows["architecture"]):
+        read = [f"{by.loc[net, metric]:#.2g} {when}" for metric, when in columns.items() if metric in by]
+        parts.append(f"{net} {', '.join(read)}")
     return (
-        "Largest change of the trained features when the whole picture is shifted around the torus, as a share of the "
-        f"distance between classes, on a log scale: {'; '.join(parts)}. Rounding error is {FLOAT_ERROR:.0e}."
+        "Largest change of the features when the whole picture is shifted around the torus, as a share of the distance "
+        f"between classes, on a log scale: {'; '.join(parts)}. Rounding error is {FLOAT_ERROR:.0e}."
     )
 
 
@@ -171,11 +177,17 @@ def _labelling_row(ax: Axes, y: int, rows: pd.DataFrame) -> None:
 
 def describe_labels_define_place(summary: pd.DataFrame) -> str:
     """Alt text of :func:`labels_define_place`."""
-    probe = summary[summary["metric"] == "place_probe"].groupby("labels", sort=False)["value"].mean()
-    parts = [f"{LABELLINGS[name]}: {100 * probe[name]:.0f} %" for name in LABELLINGS if name in probe]
+    place = {labels: number for number, labels in enumerate(LABELLINGS)}
+    rows = named(summary[summary["labels"].isin(list(LABELLINGS))])
+    rows = rows.sort_values("labels", key=lambda labels: labels.map(place), kind="stable")
+    names = [LABELLINGS[labels].replace("labels: ", "labels say ") for labels in rows["labels"]]
+    rows = rows.assign(labels=names, value=100 * rows["value"])
+    probe, share = (
+        listed(rows[rows["metric"] == metric], ["labels"], "architecture") for metric in ("place_probe", "place_share")
+    )
     return (
-        f"Accuracy of a linear probe for the object's place, mean over networks. {'; '.join(parts)}. Chance is "
-        f"{100 * PROBE_CHANCE:.0f} %. A second panel shows the share of the features' variance that comes from place."
+        f"Accuracy of a linear probe for the object's place, in percent, chance {100 * PROBE_CHANCE:.0f}. {probe}. "
+        f"Share of the features' variance that comes from place, in percent. {share}."
     )
 
 
