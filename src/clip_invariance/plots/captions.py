@@ -335,7 +335,8 @@ def time_course(table: pd.DataFrame) -> Figure:
         axes[0].plot(len(steps) - 1, row["value"], "D", color=PAIRS[row["line"]][1], mfc="none", markersize=9)
     axes[0].axhline(0, color=faint(), linewidth=0.8)
     axes[1].axhline(0, color=faint(), linewidth=0.8)
-    axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
+    beside = " (open: labels of the object)" if len(control) else ""
+    axes[0].set_title(f"how alike two pictures are that share …{beside}", fontweight="normal")
     axes[0].set_ylabel("centred cosine")
     axes[1].set_title(f"what can be read, {SKILL}", fontweight="normal")
     axes[1].set_xticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
