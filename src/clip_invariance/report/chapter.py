@@ -52,8 +52,9 @@ from clip_invariance.units import Unit
 RERUN_SEEDS = 3
 PNG_DPI = 144
 #: Attributes of an SVG file that hold coordinates, and the decimals that nobody can see.
-_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"')
+_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
 _DECIMALS = re.compile(rb"(\.\d\d)\d+")
+_INDENT = re.compile(rb">\n +<")
 
 
 @dataclass(frozen=True)
@@ -364,8 +365,8 @@ def _draw(draw: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, theme: The
 
 
 def shortened(svg: bytes) -> bytes:
-    """The same picture with two decimals instead of six: coordinates are in points, and nobody sees a thousandth of one."""
-    return _COORDINATES.sub(lambda found: _DECIMALS.sub(rb"\1", found[0]), svg)
+    """The same picture with two decimals instead of six, as nobody sees a thousandth of a point, and without indentation."""
+    return _COORDINATES.sub(lambda found: _DECIMALS.sub(rb"\1", found[0]), _INDENT.sub(b">\n<", svg))
 
 
 def _size_px(svg: bytes) -> tuple[int, int]:
