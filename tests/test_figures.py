@@ -29,7 +29,10 @@ def _look() -> Iterator[None]:
 
 
 def test_shortened_drawings_lose_digits_and_indentation_and_nothing_else() -> None:
-    svg = b'<g transform="translate(21.288828 3.5) scale(0.015625)">\n  <path d="M 39.105078 -7.5 \nL 1 .129999" style="a: 0.8765"/></g>'
+    svg = (
+        b'<g transform="translate(21.288828 3.5) scale(0.015625)">\n  '
+        b'<path d="M 39.105078 -7.5 \nL 1 .129999" style="a: 0.8765"/></g>'
+    )
     short = b'<g transform="translate(21.28 3.5) scale(0.015625)">\n<path d="M 39.10 -7.5 \nL 1 .12" style="a: 0.8765"/></g>'
     assert shortened(svg) == short
     assert shortened(short) == short

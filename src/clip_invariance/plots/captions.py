@@ -328,6 +328,9 @@ def time_course(table: pd.DataFrame) -> Figure:
                 float(one["value"].iloc[-1]),
                 colour,
             )
+        pulled = control.loc[control["line"] == "caption", "value"]
+        if panel == "cosine" and len(pulled):
+            ends["labels instead"] = (float(pulled.iloc[0]), PAIRS["caption"][1])
         ax.set_xlim(-0.25, len(steps) - 0.75)
         ax.set_ylim(*((-0.5, 1.05) if panel == "cosine" else (-8, 106)))
         end_labels(ax, len(steps) - 0.75, ends, gap=0.075 if panel == "cosine" else 0.13)
@@ -335,8 +338,7 @@ def time_course(table: pd.DataFrame) -> Figure:
         axes[0].plot(len(steps) - 1, row["value"], "D", color=PAIRS[row["line"]][1], mfc="none", markersize=9)
     axes[0].axhline(0, color=faint(), linewidth=0.8)
     axes[1].axhline(0, color=faint(), linewidth=0.8)
-    beside = " (open: labels of the object)" if len(control) else ""
-    axes[0].set_title(f"how alike two pictures are that share …{beside}", fontweight="normal")
+    axes[0].set_title("how alike two pictures are that share …", fontweight="normal")
     axes[0].set_ylabel("centred cosine")
     axes[1].set_title(f"what can be read, {SKILL}", fontweight="normal")
     axes[1].set_xticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
