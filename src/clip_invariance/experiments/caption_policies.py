@@ -672,6 +672,9 @@ def _place_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[Name
                   f"{keeps}: {NAMED}, minus untrained encoder")  # fmt: skip
     yield _percent("c17_kept_everything", kept(measured, "everything"), HEADS,
                    f"{keeps}, on the embedding, {SAID_ALL}")  # fmt: skip
+    if has(measured, LABELLED):
+        yield _percent("c17_kept_labels", kept(measured, LABELLED), HEADS,
+                       f"{keeps}, on the embedding, trained on labels of the object")  # fmt: skip
     pixel = [skill(pixels, PIXELS, f"head_{w}", PIXELS, ("object",)) for w in ("elsewhere", "here")]
     yield _percent("c17_kept_pixels", percent_of(*pixel), HEADS, f"{keeps}, on raw pixels")
 

@@ -16,6 +16,7 @@ from clip_invariance.experiments.dashcam_arms import (
     LARGE,
     PATIENT,
     SILENT,
+    SIX_IN_TEN,
     SOMETIMES,
     TALKATIVE,
     UNTRAINED,
@@ -615,6 +616,10 @@ def _mention_values(table: pd.DataFrame) -> list[NamedValue | None]:
              f"{_PROBE} for the small light: captions always mention it minus never"),
         _gap("c30_word_beats_size", talkative, large, SALIENCE,
              f"{_PROBE}: for a small light always mentioned minus for a large one never mentioned"),
+        _gap("large_light_taken", probe(table, UNTRAINED["large"]), large, MENTION,
+             f"{_PROBE} for the large light: untrained network minus {_NEVER}"),
+        _mean("seeds_words_small_p060", 100.0 * (percent(table, SIX_IN_TEN, "zero_shot", "words") > 60), "%", MENTION,
+              f"seeds in which zero-shot accuracy for the small light is above 60 %, {_rate(0.6)}"),
         _mean("c31_middle", middle(table), "%", MENTION, f"{_PROBE} for the small light, {way}"),
         _mean("c31_middle_zero_shot", middle(table, "zero_shot", "words"), "%", MENTION,
               f"zero-shot accuracy for the small light, {way}"),
@@ -652,9 +657,11 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
                      f"{_PROBE} for the small light, embedding four times as wide: {_NEVER} minus untrained"))  # fmt: skip
     longer = CONTROLS["three times as long"]
     for depth, name, what in (("embedding", "", _PROBE), ("backbone", "_backbone", _BEFORE)):
-        usual, late = (probe(table, arm, depth=depth) for arm in (SILENT, longer))
+        usual, late, start = (probe(table, arm, depth=depth) for arm in (SILENT, longer, UNTRAINED["small"]))
         said = f"{what} for the small light, {_NEVER}: usual number of steps minus three times as many"
         rows.append(_gap(f"lost_in_three_times_as_long{name}", usual, late, COURSE, said))
+        below = f"{what} for the small light: untrained network minus {_NEVER}, three times as many steps"
+        rows.append(_gap(f"three_times_as_long_below_untrained{name}", start, late, COURSE, below))
     rows.append(_mean("control_three_times_as_long_backbone", probe(table, longer, depth="backbone"), "%", COURSE,
                       f"{_BEFORE} for the small light, {_CONTROLLED['three times as long']}"))  # fmt: skip
     for rate, arm in {0.0: longer, **PATIENT}.items():

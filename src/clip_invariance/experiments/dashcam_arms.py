@@ -40,6 +40,8 @@ LABELS = {size: Arm("labels", light_size=size) for size in ("small", "large")}
 VIEWS = Arm("views")
 LARGE = Arm(light_size="large")
 SOMETIMES = Arm(mention=0.1)
+#: Between the rates of the rules. Added after them.
+SIX_IN_TEN = Arm(mention=0.6)
 #: Captions that mention light and pedestrian at a rate, with time to learn what comes late.
 PATIENT = {rate: Arm(mention=rate, length=3, course=True) for rate in (0.1, 0.3, 1.0)}
 
@@ -56,7 +58,8 @@ CONTROLS = {
 _QUICK = (SILENT, SOMETIMES, TALKATIVE, LARGE, LABELS["small"], LABELS["large"], UNTRAINED["small"])
 _STANDARD = (
     *_QUICK,
-    *(Arm(mention=p) for p in (0.03, 0.3, 0.6)),
+    *(Arm(mention=p) for p in (0.03, 0.3)),
+    SIX_IN_TEN,
     *(Arm(mention=p, light_size="large") for p in (0.03, 0.1, 0.3, 0.6, 1.0)),
     VIEWS,
     UNTRAINED["large"],

@@ -366,7 +366,7 @@ def describe_time_course(table: pd.DataFrame) -> str:
 STAGES = {
     UNTRAINED: "untrained",
     "trained": "captions name the object",
-    "three times longer": "three times as long",
+    "three times longer": "captions, three times as long",
     LABELLED: "labels of the object",
     LABELLED_LONGER: "labels, three times as long",
 }
@@ -387,7 +387,7 @@ def same_point(table: pd.DataFrame) -> Figure:
                 dot(ax, row, y + offset, PALETTE[colour])
     row_names(ax, [STAGES[stage] for stage in stages])
     level(ax, 0, "the same point")
-    level(ax, 100, "captions do\nnot matter")
+    level(ax, 100, "as different as\nany pictures")
     ax.set_xlim(-4, 108)
     ax.set_xlabel("variance left among pictures of one object, %")
     key(figure, {label: (PALETTE[colour], "o", True) for label, colour, _ in shown.values()})
