@@ -133,7 +133,7 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
         *(
             NamedValue(f"c03_gain_{net}", gain_from_places(places, net), "points", COUNT,
                        f"accuracy at new places, trained everywhere minus trained at one place, {NETS[net]}")
-            for net in ("zero_flatten", "mlp")
+            for net in ("zero_flatten", "mlp", "vit")
         ),
         *(
             NamedValue(f"c04_drop_{net}", drop(places, net, "bottom"), "points", HEIGHT,

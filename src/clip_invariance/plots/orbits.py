@@ -78,7 +78,7 @@ def orbit_pictures(pixels: pd.DataFrame) -> Figure:
         is_closed = bool(pixels.loc[pixels["set"] == name, "closed"].iloc[0])
         closed = "closed: an orbit" if is_closed else "not closed: no orbit"
         axes[row, 0].set_title(f"{name} ({closed})", loc="left", pad=4, fontweight="normal")
-    headline(figure, "Only a set without loose ends has orbits")
+    headline(figure, "What a set of transforms makes of one digit")
     return figure
 
 
@@ -121,7 +121,7 @@ def exactness(table: pd.DataFrame) -> Figure:
     ax.set_ylim(-0.6, len(names) - 0.35)
     ax.set_yticks(range(len(names)), labels=[textwrap.fill(EXACT_NAMES[name], 18) for name in reversed(names)])
     ax.set_xlabel("largest change of the averaged answer when\nthe picture moves, in distances between classes")
-    headline(figure, "An average is invariant exactly if its set is closed")
+    headline(figure, "How far the averaged answer moves")
     key(figure, {name: WORLD_COLOURS[world] for world, name in WORLDS.items()})
     return figure
 
@@ -169,7 +169,7 @@ def deviation_by_samples(table: pd.DataFrame) -> Figure:
     axes[0].set_ylim(lowest / 1.7, highest * 1.8)
     log_ticks(axes[1], sorted(table["k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts")
-    headline(figure, "Four times the samples, half the error")
+    headline(figure, "How far two sampled answers lie apart, by samples")
     return figure
 
 
@@ -210,7 +210,7 @@ def gap_by_samples(table: pd.DataFrame) -> Figure:
         ax.set_ylim(low - 0.12 * (high - low), high + 0.12 * (high - low))
     log_ticks(axes[1], sorted(table.loc[table["metric"] == "loss", "k"].unique()))
     axes[1].set_xlabel("samples K of the 64 shifts, with replacement")
-    headline(figure, "An upper bound with a linear head, and not with a deep one")
+    headline(figure, "Sampled loss less orbit loss, by samples")
     return figure
 
 
