@@ -133,7 +133,7 @@ def values(places: pd.DataFrame, controls: pd.DataFrame, informative: pd.DataFra
         *(
             NamedValue(f"c03_gain_{net}", gain_from_places(places, net), "points", COUNT,
                        f"accuracy at new places, trained everywhere minus trained at one place, {NETS[net]}")
-            for net in ("zero_flatten", "mlp", "vit")
+            for net in ("zero_flatten", "mlp")
         ),
         *(
             NamedValue(f"c04_drop_{net}", drop(places, net, "bottom"), "points", HEIGHT,
@@ -174,6 +174,10 @@ def _from_one_place(places: pd.DataFrame) -> Iterator[NamedValue]:
         if len(per_seed(places, "accuracy", "seen", architecture=net, support="one", labels="object")):
             yield NamedValue(f"c02_drop_{net}", drop(places, net, "one"), "points", PLACES,
                              f"accuracy at the one training place minus accuracy elsewhere, {NETS[net]}")  # fmt: skip
+    if len(per_seed(places, "accuracy", "unseen", architecture="vit", support="one", labels="object")):
+        yield NamedValue("c03_gain_vit", gain_from_places(places, "vit"), "points", COUNT,
+                         f"accuracy at new places, trained everywhere minus trained at one place, {NETS['vit']}"
+                         )  # fmt: skip
     for net in ("zero_flatten", "mlp"):
         many, one = (
             100 * per_seed(places, "accuracy", "unseen", architecture=net, support=support, labels="object")
