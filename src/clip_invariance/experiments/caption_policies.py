@@ -618,8 +618,8 @@ def _labelled_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[N
         for arm, name, trained in ((captions, "captions", spoken), (labelled, "labels", taught)):
             yield _percent(f"kept_object_{name}{suffix}", skill(measured, arm, factors=("object",)), POINT,
                            f"{SKILL} on the object, {trained}, probe on the embedding")  # fmt: skip
-            yield _percent(f"kept_others_{name}{suffix}", skill(measured, arm), POINT,
-                           f"mean {SKILL} on {OTHERS}, {trained}, probe on the embedding")  # fmt: skip
+        yield _percent(f"kept_others_labels{suffix}", skill(measured, labelled), POINT,
+                       f"mean {SKILL} on {OTHERS}, {taught}, probe on the embedding")  # fmt: skip
         yield _points(f"kept_captions_over_labels{suffix}", skill(measured, captions), skill(measured, labelled), POINT,
                       f"mean {SKILL} on {OTHERS}, probe on the embedding: {spoken} minus trained on labels of the object"
                       )  # fmt: skip
