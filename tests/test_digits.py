@@ -7,7 +7,7 @@ import torch
 from sklearn import datasets
 
 from clip_invariance.errors import UsageError
-from clip_invariance.worlds.digits import FORM_STARTS, TRAIN_IMAGES, load_digits, rotate, shift
+from clip_invariance.worlds.digits import FORM_STARTS, TRAIN_IMAGES, load_digits, shift
 
 
 def test_the_labels_repeat_one_preprinted_sequence_per_form() -> None:
@@ -50,13 +50,6 @@ def test_sizes_and_types() -> None:
     assert (bytes_.images.float() / 255 - large.images).abs().max() <= 0.5 / 255 + 1e-6
 
 
-def test_rotation_is_counter_clockwise_and_exact_at_quarter_turns() -> None:
-    images = load_digits(16, "test").images[:4]
-    turned = rotate(images, torch.tensor([0.0, 90.0, 180.0, 270.0]))
-    for number in range(4):
-        assert torch.allclose(turned[number], images[number].rot90(number, (-2, -1)), rtol=0, atol=1e-5)
-
-
 def test_shift_is_a_roll_with_its_own_distance_for_each_image() -> None:
     images = load_digits(8, "test", torch.uint8).images[:3]
     down, right = torch.tensor([0, 3, -2]), torch.tensor([1, 0, 9])
@@ -71,9 +64,6 @@ def test_shift_is_a_roll_with_its_own_distance_for_each_image() -> None:
         ("size", lambda: load_digits(0)),
         ("split", lambda: load_digits(8, "validation")),  # type: ignore[arg-type]
         ("dtype", lambda: load_digits(8, dtype=torch.int64)),
-        ("images", lambda: rotate(torch.zeros(1, 1, 4, 6), torch.tensor(3.0))),
-        ("images", lambda: rotate(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.tensor(3.0))),
-        ("degrees", lambda: rotate(torch.zeros(2, 1, 4, 4), torch.zeros(3))),
         ("down", lambda: shift(torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.zeros(2, dtype=torch.long))),
         (
             "right",

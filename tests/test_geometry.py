@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +14,6 @@ from clip_invariance.measure.decodability import probe_factors
 from clip_invariance.measure.geometry import (
     alignment,
     caption_cosines,
-    factor_variance,
     linear_cka,
     project_on_span,
     text_span,
@@ -126,26 +123,6 @@ def test_value_variance_is_unbiased_where_a_factor_does_nothing() -> None:
     assert sum(corrected) / 200 == pytest.approx(0, abs=0.02)
 
 
-def test_factor_variance_inside_and_outside_the_span() -> None:
-    """Means at +-1 along a readable and +-3 along an unreadable axis: variances 1 and 9, noise 1 in each of four axes."""
-    labels = torch.arange(4000) % 2
-    step = (2 * labels - 1)[:, None] * torch.tensor([1.0, 0.0, 3.0, 0.0])
-    features = (normal(4000, 4) + step) @ rotation(4)
-    texts = torch.eye(4)[:2] @ rotation(4)
-    found = factor_variance(features, labels, texts)
-    assert found.inside == pytest.approx(1 / 14, abs=0.01)
-    assert found.outside == pytest.approx(9 / 14, abs=0.01)
-    assert found.share_inside == pytest.approx(0.1, abs=0.02)
-    assert factor_variance(features, labels, torch.eye(4)).share_inside == pytest.approx(1)  # texts reach everything
-    other = torch.arange(4000) // 2 % 2
-    assert abs(factor_variance(features, other, texts).inside) < 0.005
-
-
-def test_share_of_nothing_is_not_a_number() -> None:
-    features = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    assert math.isnan(factor_variance(features, torch.tensor([0, 0, 1, 1]), torch.eye(2)).share_inside)
-
-
 def test_errors() -> None:
     with pytest.raises(UsageError, match="two captions"):
         caption_cosines(torch.eye(3), torch.zeros(3, dtype=torch.long))
@@ -167,5 +144,3 @@ def test_errors() -> None:
         project_on_span(torch.eye(3), torch.eye(2))
     with pytest.raises(UsageError, match="two values"):
         value_variance(torch.eye(3), torch.zeros(3, dtype=torch.long))
-    with pytest.raises(UsageError, match="constant"):
-        factor_variance(torch.ones(4, 2), torch.tensor([0, 1, 0, 1]), torch.eye(2))

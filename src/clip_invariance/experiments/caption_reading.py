@@ -50,9 +50,10 @@ OTHERS = 700_000
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
 SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
-#: Trainings that are followed along the way, and controls at their ends; what is read of them.
-FOLLOWED_DEPTHS = ("embedding", "span")
+#: Trainings that are followed along the way, and controls that are read before and after theirs.
 FOLLOWED = ("object", "three times longer", "labels of the object", "labels of the object, three times longer")
+#: Depths that are read along the way.
+FOLLOWED_DEPTHS = ("embedding", "span")
 
 PIXELS = "pixels"
 #: Sets of pictures that a process keeps, 15 MB each: those of the next seeds, which other encoders are shown as well.

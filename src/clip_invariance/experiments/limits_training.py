@@ -1,7 +1,8 @@
 """Chapter 6, training: encoders of collages and of cards that differ in what their captions say.
 
-All arms of one seed see the same pictures, but for the surroundings that one claim is about, and take the same number
-of steps. Nothing that measures is imported here, so that measures can change without training again.
+The arms of one seed see the same pictures for as many steps, but for what one of their fields takes away or changes on
+purpose: ``alone`` and ``cleaned`` some of the pictures, ``brief`` most of the steps, ``together`` the surroundings.
+Nothing that measures is imported here, so that measures can change without training again.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from clip_invariance.measure.invariance import (
     shift_error,
 )
 from clip_invariance.measure.probes import linear_probe
-from clip_invariance.models.clip import plain_statistics
 from clip_invariance.models.convnets import Classifier
+from clip_invariance.models.normalisation import plain_statistics
 from clip_invariance.profiles import Profile
 from clip_invariance.training.supervised import accuracy, fit, outputs
 from clip_invariance.units import Unit

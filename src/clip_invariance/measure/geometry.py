@@ -158,44 +158,6 @@ def value_variance(features: Tensor, labels: Tensor) -> float:
     return float((counts[:, None] * means.square()).sum()) / n - within * (values - 1) / n
 
 
-class FactorVariance(NamedTuple):
-    """Variance between the values of a factor, as shares of the features' total variance.
-
-    Attributes:
-        inside: in the span of the texts.
-        outside: orthogonal to it.
-    """
-
-    inside: float
-    outside: float
-
-    @property
-    def share_inside(self) -> float:
-        """Of the factor's own variance, the part that texts can read, in [0, 1]; nan where the factor does nothing."""
-        inside, outside = max(self.inside, 0.0), max(self.outside, 0.0)
-        return inside / (inside + outside) if inside + outside > 0 else math.nan
-
-
-def factor_variance(
-    features: Tensor, labels: Tensor, text_embeddings: Tensor, *, tolerance: float = 0.01
-) -> FactorVariance:
-    """How much a factor moves the features inside and outside the span of the texts.
-
-    Args:
-        features: (n, d).
-        labels: (n,) int64, the factor's values; the other factors must be independent of it.
-        text_embeddings: (m, d), see :func:`text_span`.
-
-    Raises:
-        UsageError: see :func:`value_variance` and :func:`project_on_span`; also for constant features.
-    """
-    total = float(features.double().var(0, correction=0).sum())
-    if total == 0:
-        raise UsageError("features are constant: a share of their variance is not defined")
-    inside, outside = project_on_span(features, text_embeddings, tolerance=tolerance)
-    return FactorVariance(value_variance(inside, labels) / total, value_variance(outside, labels) / total)
-
-
 def _same_length(features: Tensor, labels: Tensor, name: str) -> None:
     if labels.shape != features.shape[:1]:
         raise UsageError(f"{name}: {len(features)} rows of features, got shape {tuple(labels.shape)}")

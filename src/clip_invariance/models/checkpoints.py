@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models import clip
+from clip_invariance.models.normalisation import plain_statistics
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 _WEIGHTS_IN_FOLDER = (".safetensors", ".bin", ".pth")  # what open_clip looks for
@@ -124,7 +125,7 @@ class Encoder:
 
     def settle(self, pictures: Tensor) -> None:
         """Let batch normalisation see pictures, weights unchanged: what an untrained encoder needs to be fair."""
-        with clip.plain_statistics(self.model.eval()) as layers:
+        with plain_statistics(self.model.eval()) as layers:
             if layers:
                 self.images(pictures)
 

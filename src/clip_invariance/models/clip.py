@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from clip_invariance.errors import UsageError
+from clip_invariance.models.normalisation import plain_statistics
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
@@ -212,26 +212,6 @@ def settle(model: CLIP, images: Tensor) -> CLIP:
         for part in images[: 4 * _BATCH].split(_BATCH):
             model.encode_image(prepare(part))
     return model
-
-
-@contextmanager
-def plain_statistics(model: nn.Module) -> Iterator[Sequence[nn.Module]]:
-    """Within it, batch normalisation takes the plain mean over the batches that it is shown; gives its layers.
-
-    Its usual moving average would still be two thirds of what an untrained layer begins with after four batches.
-    """
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None
-        layer.train()
-    try:
-        yield layers
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-            layer.eval()
 
 
 # ---------------------------------------------------------------- files

@@ -75,29 +75,6 @@ def load_digits(
     return Digits(images, labels, forms)
 
 
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate each image counter-clockwise about its centre by its own angle (bilinear, zeros outside).
-
-    Args:
-        images: (n, c, s, s), floating point.
-        degrees: (n,), or a scalar tensor for all.
-
-    Raises:
-        UsageError: naming ``images`` or ``degrees``.
-    """
-    if images.ndim != 4 or images.shape[-1] != images.shape[-2] or not images.is_floating_point():
-        raise UsageError(
-            f"images: need square floating-point images (n, c, s, s), got {tuple(images.shape)} {images.dtype}"
-        )
-    if degrees.ndim > 1 or (degrees.ndim == 1 and len(degrees) != len(images)):
-        raise UsageError(f"degrees: need one angle or {len(images)} of them, got shape {tuple(degrees.shape)}")
-    angle = torch.deg2rad(degrees.to(images)).expand(len(images))
-    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    matrix = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=-1).reshape(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Shift each image on the torus by its own whole number of pixels; any dtype, nothing is lost.
 

