@@ -56,13 +56,21 @@ def test_growth_is_a_power_of_the_amount() -> None:
     square = points("image side", {16.0: (2.56, 100.0), 32.0: (10.24, 100.0), 64.0: (40.96, 100.0)})
     assert exponent(square, "seconds") == pytest.approx(2)
     assert exponent(square, "memory_mb") == pytest.approx(0)
-    assert predicted(square, "seconds", 10) == pytest.approx(4096)  # ten times the side, a hundred times the pixels
+    assert predicted(square, "seconds", 100) == pytest.approx(4096)  # ten times the side, a hundred times the pixels
 
 
 def test_prediction_does_not_multiply_what_is_paid_once() -> None:
     seeds = points("seeds", {1.0: (12.0, 500.0), 2.0: (14.0, 501.0), 4.0: (18.0, 499.0)})  # 10 s at the start, 2 s each
     assert predicted(seeds, "seconds", 10) == pytest.approx(90)
     assert predicted(seeds, "memory_mb", 100) == 499  # less memory for more work is luck, not a trend
+
+
+def test_memory_of_more_trainings_flattens_and_of_more_pixels_does_not() -> None:
+    seeds = points("seeds", {1.0: (1.0, 1000.0), 2.0: (1.0, 1050.0), 4.0: (1.0, 1080.0)})
+    line = 1080 + (1080 - 1050) / (4 - 2) * (400 - 4)
+    assert 1080 < predicted(seeds, "memory_mb", 100) < line / 4
+    sides = points("image side", {10.0: (1.0, 1100.0), 20.0: (1.0, 1400.0)})  # 1 MB for each pixel, and 1 GB
+    assert predicted(sides, "memory_mb", 100) == pytest.approx(1000 + 100 * 400)
 
 
 def test_record_is_read_back_and_a_bad_one_is_named(tmp_path: Path) -> None:

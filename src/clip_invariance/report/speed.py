@@ -136,16 +136,20 @@ def exponent(points: Sequence[Point], what: Literal["seconds", "memory_mb"]) -> 
 
 
 def predicted(points: Sequence[Point], what: Literal["seconds", "memory_mb"], times: float) -> float:
-    """Cost of ``times`` the largest amount: a line through the two largest, because fixed costs fade.
+    """Cost of ``times`` the most work that was measured; work is counted in trainings, or in pixels.
 
-    A power of the amount fitted to small amounts would carry what every process costs at its start into the future.
-    The amount of work is the number of units, or the number of pixels.
+    A line through the two largest amounts, because fixed costs fade: a power fitted to small amounts would carry what
+    every process costs at its start into the future. Not so the memory of more trainings. Each is forgotten when it is
+    done, and what still grows are the buffers of the first ones, more slowly with every other: a power is the cautious
+    reading, a line would have the hundredth training add as much as the second.
     """
     first, last = sorted(points, key=lambda point: point.amount)[-2:]
+    before, now = float(getattr(first, what)), float(getattr(last, what))
+    if what == "memory_mb" and last.of != "image side":
+        return float(now * times ** max(0.0, exponent(points, what)))
     power = 2 if last.of == "image side" else 1
     low, high = first.amount**power, last.amount**power
-    before, now = float(getattr(first, what)), float(getattr(last, what))
-    return max(now, now + (now - before) / (high - low) * ((times * last.amount) ** power - high))
+    return max(now, now + (now - before) / (high - low) * (times - 1) * high)
 
 
 def _median(values: Sequence[float]) -> float:
@@ -220,14 +224,15 @@ def ratio_rows(speed: Speed) -> list[list[str]]:
 
 def growth_rows(speed: Speed) -> list[list[str]]:
     """Header and, for each kind of growth, time and memory of the largest amount measured and of more."""
-    rows = [["more", "cost", "measured up to", "there", *(f"{times} times that" for times in TIMES)]]
+    rows = [["more", "cost", "measured up to", "there", *(f"{times} times the work" for times in TIMES)]]
     for of in dict.fromkeys(point.of for point in speed.growth):
         points = [point for point in speed.growth if point.of == of]
         last = max(points, key=lambda point: point.amount)
+        unit = f"{NO_BREAK_SPACE}px" if of == "image side" else ""
         for name, what in (("time", "seconds"), ("memory", "memory_mb")):
             costs = [getattr(last, what), *(predicted(points, what, times) for times in TIMES)]  # type: ignore[arg-type]
             texts = [long(c) if what == "seconds" else f"{c / 1000:.1f}{NO_BREAK_SPACE}GB" for c in costs]
-            rows.append([of, name, f"{last.amount:g}", *texts])
+            rows.append([of, name, f"{last.amount:g}{unit}", *texts])
     return rows
 
 
