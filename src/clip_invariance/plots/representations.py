@@ -248,6 +248,7 @@ def paper_and_here(table: pd.DataFrame) -> pd.DataFrame:
         for test, paper in zip(("similar", "dissimilar"), published, strict=True):
             mean = here[(here["border"] == border) & (here["test"] == test)].iloc[0]
             cells[f"{test} (paper)"] = paper
-            cells[f"{test} (here)"] = f"{mean['value']:.1f} ± {(mean['high'] - mean['low']) / 2:.1f}"
+            low, high = max(0.0, mean["low"]), min(100.0, mean["high"])
+            cells[f"{test} (here)"] = f"{mean['value']:.1f} [{low:.1f}, {high:.1f}]"
         rows.append(cells)
     return pd.DataFrame(rows)
