@@ -39,7 +39,7 @@ NAMES = {
     "circular_pool": "CNN, border wraps",
     "aligned_pool": "CNN, strides aligned",
     "zero_pool_blur": "CNN, blurred",
-    "zero_flatten": "CNN, flattened",
+    "zero_flatten": "flattened CNN",
     "mlp": "MLP",
     "vit": "ViT",
 }
