@@ -37,9 +37,21 @@ def test_publish_copies_and_notes_in_the_changelog(project: Path) -> None:
     assert not (project / "figures" / "01" / "stray.txt").exists()
     lines = (project / "CHANGELOG.md").read_text().splitlines()
     assert lines[:3] == ["# Changelog", "", "## Published results"]
-    assert "chapter 01 at profile standard (5 seeds, A processor, commit c0ffeec0ff)" in lines[4]
+    assert lines[4].endswith("chapter 01 at profile standard (5 seeds, A processor, commit c0ffeec0ff): first results")
     assert lines[5:] == ["- earlier", "", "## 0.1.0", "", "- first"]
     assert {path.name for path in (project / "figures").iterdir()} == {"01"}
+
+
+def test_the_changelog_says_what_a_publication_changed_and_keeps_no_old_line_that_says_nothing(project: Path) -> None:
+    told = []
+    for number in (1.0, 1.0, 1.0, 1.0001, 2.0):
+        a_run(project, number=number)
+        assert main(["publish", "1"]) == 0
+        listed = (project / "CHANGELOG.md").read_text().splitlines()
+        told.append([line.rpartition(": ")[2] for line in listed if line.startswith("- ")])
+    assert told[0] == ["first results"]
+    assert told[1] == told[2] == told[3] == ["values as before", "first results"]
+    assert told[4] == ["1 changed", "first results"]
 
 
 def _tamper(run: Path) -> None:

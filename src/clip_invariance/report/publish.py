@@ -14,6 +14,7 @@ from clip_invariance.report.results import (
     NOTEBOOK,
     PUBLISHED,
     Results,
+    Value,
     check_files,
     complete_folders,
     load_results,
@@ -27,6 +28,7 @@ from clip_invariance.report.results import (
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"
+NO_NEWS = "values as before"
 
 
 def publish(project: Path, chapters: Sequence[str], profile: str | None, force: bool) -> list[str]:
@@ -59,9 +61,10 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
         edited = ", edited tree" if run.dirty else ""
         lines.append(
             f"- {now()[:10]}: chapter {chapter} at profile {run.profile} "
-            f"({run.seeds} seeds, {run.device_name}, commit {run.commit[:10]}{edited})"
+            f"({run.seeds} seeds, {run.device_name}, commit {run.commit[:10]}{edited}): "
+            f"{_news(results, before.get(chapter))}"
         )
-        _add_to_changelog(project / "CHANGELOG.md", lines[-1])
+        _add_to_changelog(project / "CHANGELOG.md", lines[-1], chapter)
     return lines
 
 
@@ -123,12 +126,34 @@ def _copy(results: Results, target: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _add_to_changelog(path: Path, line: str) -> None:
-    """Put the line first under its heading."""
+def _news(results: Results, before: Results | None) -> str:
+    """How many values differ from the published ones in what is printed of them."""
+    if before is None:
+        return "first results"
+    old, new = before.values.values, results.values.values
+    counts = {
+        "changed": sum(_printed(new[name]) != _printed(old[name]) for name in new.keys() & old.keys()),
+        "new": len(new.keys() - old.keys()),
+        "gone": len(old.keys() - new.keys()),
+    }
+    return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or NO_NEWS
+
+
+def _printed(value: Value) -> list[float]:
+    return [round(number, value.digits) for number in (value.value, value.low, value.high)]
+
+
+def _add_to_changelog(path: Path, line: str, chapter: str) -> None:
+    """Put the line first under its heading, and drop older ones of its chapter that told nothing new."""
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Changelog\n"
     if HEADING not in text:
         text = f"{text.rstrip()}\n\n{HEADING}\n"
     head, _, rest = text.partition(HEADING)
-    rest = rest.lstrip("\n")
+    stale = f": chapter {chapter} at profile "
+    rest = "".join(
+        old
+        for old in rest.lstrip("\n").splitlines(keepends=True)
+        if not (stale in old and old.endswith(f": {NO_NEWS}\n"))
+    )
     gap = "\n" if rest and not rest.startswith("- ") else ""
     write_bytes(path, f"{head}{HEADING}\n\n{line}\n{gap}{rest}".encode())
