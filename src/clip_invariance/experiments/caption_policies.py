@@ -33,6 +33,13 @@ FACTORS = tuple(scenes.FACTORS)
 #: What "object" captions leave out.
 OMITTED = tuple(factor for factor in FACTORS if factor != "object")
 SHAPE_FACTORS = ("shape", "colour", "texture")
+#: Arms on Trifeature: what captions name, for tables -> the arm and the factor.
+SHAPE_ARMS = {
+    "shape": ("trifeature shape", "shape"),
+    "shape, three times the steps": ("trifeature shape, three times longer", "shape"),
+    "colour": ("trifeature colour", "colour"),
+    "texture": ("trifeature texture", "texture"),
+}
 
 #: Arms whose captions differ in what they always mention, by the factors that they mention.
 POLICIES: dict[str, tuple[str, ...]] = {
@@ -179,21 +186,27 @@ def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
     """
     depths = ("embedding", ZERO_SHOT, "span", "backbone")
     rows = []
-    for named in SHAPE_FACTORS:
-        arm = f"trifeature {named}"
+    for label, (arm, named) in SHAPE_ARMS.items():
         if not has(measured, arm):
             continue
-        others = tuple(factor for factor in SHAPE_FACTORS if factor != named)
+        others = _not_named(named)
         for kind, factors in (("shared", (named,)), ("unshared", others)):
-            row: dict[str, object] = {"captions name": named, "asked for": " and ".join(factors)}
+            row: dict[str, object] = {"captions name": label, "asked for": " and ".join(factors)}
             row["CoMM"] = PUBLISHED[kind]
             for depth in depths:
                 row[depth] = np.mean([accuracy(measured, arm, depth, factor).mean() for factor in factors])
-            row["untrained"] = np.mean(
-                [accuracy(measured, arm, "embedding", factor, untrained=True).mean() for factor in factors]
-            )
+            row["untrained"] = np.mean([_before_shapes(measured, named, factor).mean() for factor in factors])
             rows.append(row | {"chance": 10.0})
     return pd.DataFrame(rows, columns=["captions name", "asked for", "CoMM", *depths, "untrained", "chance"])
+
+
+def _not_named(named: str) -> tuple[str, ...]:
+    return tuple(factor for factor in SHAPE_FACTORS if factor != named)
+
+
+def _before_shapes(measured: pd.DataFrame, named: str, factor: str) -> pd.Series:
+    """A probe on the untrained encoder, which is the same for trainings of every length."""
+    return accuracy(measured, f"trifeature {named}", "embedding", factor, untrained=True)
 
 
 def matrix_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
@@ -480,12 +493,14 @@ def _right(depth: str) -> str:
 
 
 def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    for named in SHAPE_FACTORS:
-        arm, name = f"trifeature {named}", f"tri_{named}"
+    unshared: dict[str, pd.Series] = {}
+    for arm, named in SHAPE_ARMS.values():
         if not has(measured, arm):
             continue
-        others = [factor for factor in SHAPE_FACTORS if factor != named]
-        when, pair = f"Trifeature pictures, captions name the {named}", " and ".join(others)
+        longer = arm.removeprefix(f"trifeature {named}")
+        name = f"tri_{named}_longer" if longer else f"tri_{named}"
+        others = _not_named(named)
+        when, pair = f"Trifeature pictures, captions name the {named}{longer}", " and ".join(others)
         yield _percent(f"{name}_shared", accuracy(measured, arm, "embedding", named), TRIFEATURE,
                        f"{when}: accuracy of a probe on the embedding for the {named}, chance 10 %")  # fmt: skip
         for depth in ("embedding", "span", ZERO_SHOT):
@@ -493,10 +508,19 @@ def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
             suffix_of = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}[depth]
             yield _percent(f"{name}_unshared{suffix_of}", mean, TRIFEATURE,
                            f"{when}: {_right(depth)}, mean for {pair}, chance 10 %")  # fmt: skip
-        before = [accuracy(measured, arm, "embedding", factor, untrained=True) for factor in others]
+            unshared[name + suffix_of] = mean
+        if longer:
+            continue
+        before = [_before_shapes(measured, named, factor) for factor in others]
         yield _percent(f"{name}_unshared_untrained", pd.concat(before, axis=1).mean(axis=1), TRIFEATURE,
                        f"Trifeature pictures, untrained encoder: accuracy of a probe on the embedding, mean for {pair}, "
                        "chance 10 %")  # fmt: skip
+    for suffix, depth in (("", "embedding"), ("_span", "span")):
+        if f"tri_shape_longer{suffix}" in unshared:
+            usual, longer_ones = unshared[f"tri_shape{suffix}"], unshared[f"tri_shape_longer{suffix}"]
+            yield _points(f"tri_shape_lost{suffix}", usual, longer_ones, TRIFEATURE,
+                          f"Trifeature pictures, captions name the shape: {_right(depth)}, mean for colour and texture, "
+                          "usual number of steps minus three times as many")  # fmt: skip
 
 
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:

@@ -49,7 +49,13 @@ OTHERS = 700_000
 #: Pictures whose captions define the span of the texts.
 TEXTS = 500
 #: Trainings that the smoke profile leaves out: arms like others that it has.
-SIMILAR = {"others at .03", "others at .3", "trifeature colour", "trifeature texture"}
+SIMILAR = {
+    "others at .03",
+    "others at .3",
+    "trifeature colour",
+    "trifeature texture",
+    "trifeature shape, three times longer",
+}
 #: Trainings that are followed along the way, and controls that are read before and after theirs.
 FOLLOWED = ("object", "three times longer", "labels of the object", "labels of the object, three times longer")
 #: Depths that are read along the way.

@@ -105,6 +105,7 @@ STANDARD: dict[str, Arm] = QUICK | {
     "trifeature shape": Arm("shape", world="trifeature", longer=3, kept=UNTRAINED),
     "trifeature colour": Arm("colour", world="trifeature", longer=3, kept=UNTRAINED),
     "trifeature texture": Arm("texture", world="trifeature", longer=3, kept=UNTRAINED),
+    "trifeature shape, three times longer": Arm("shape", world="trifeature", longer=9),
 }
 FULL: dict[str, Arm] = STANDARD | {
     "object, medium": Arm("object+medium"),
