@@ -15,12 +15,15 @@ from clip_invariance.experiments import (
     encoders,
     limits_training,
     orbit_training,
+    place_informative,
     place_support,
     recovery,
+    red_green,
     scenes,
 )
 from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds.digits import NATIVE_SIZE
+from clip_invariance.worlds.red_green import SIZE as SQUARES_SIZE
 
 PAGE = (Path(__file__).parents[1] / "book" / "methods.md").read_text(encoding="utf-8")
 
@@ -34,22 +37,32 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
     caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
     rate = encoders.RATES["conv"]
-    digits = orbit_training
+    digits, informative = orbit_training, place_informative
+    shapes = {
+        name: (
+            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
+            caption.BATCH[profile], rate,
+        )
+        for name, arm in (
+            ("CLIPs, Trifeature", "trifeature shape"),
+            ("CLIPs, Trifeature, three times as long", "trifeature shape, three times longer"),
+        )
+    }  # fmt: skip
     return {
         "CNNs": of_networks("zero_pool"),
         "MLP": of_networks("mlp"),
         "ViT": of_networks("vit"),
         "ViT, ten times as long": of_networks(place_support.PATIENT),
+        "torus CNNs of claim C05, noisy pictures": (
+            "1", informative.IMAGES[profile], scenes.SIZE, informative.STEPS[profile], 32, 0.003,
+        ),
         "orbit models": (
             "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
         ),
         "CLIPs, caption policies": (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
         ),
-        "CLIPs, Trifeature": (
-            "3", caption.IMAGES[profile], caption.SIZE,
-            caption.STEPS[profile] * caption.STANDARD["trifeature shape"].longer, caption.BATCH[profile], rate,
-        ),
+        **shapes,
         "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
         "CLIPs of the dashcam": (
             "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
@@ -67,6 +80,13 @@ def test_the_table_of_trainings_says_what_the_code_does(profile: str) -> None:
         written = " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells)
         assert f"| {name} | {written} |" in PAGE
     assert len(re.findall(r"^\| .* \| \d+ \| 0\.\d+ \|$", PAGE, re.MULTILINE)) == len(rows(profile)), "a row too many"
+
+
+def test_the_table_and_the_text_below_it_say_how_the_squares_are_trained() -> None:
+    usual, quick = red_green.SCALES["standard"], red_green.SCALES["quick"]
+    steps = usual.epochs * usual.images // usual.batch
+    assert f"as published | 1 | {usual.images:,} | {SQUARES_SIZE} | {steps} at most | {usual.batch} |" in PAGE
+    assert f"trains them for {quick.epochs * quick.images // quick.batch} steps of {quick.batch} pictures" in PAGE
 
 
 def test_tuning_takes_as_many_steps_as_the_page_says() -> None:
