@@ -267,7 +267,7 @@ def test_numbers_follow_from_the_tables(numbers: list[NamedValue]) -> None:
         "tri_shape_unshared": 28.0,  # a skill of 20, where guessing gives 10 %
         "tri_shape_longer_unshared": 19.0,
         "tri_shape_lost": 9.0,
-        "tri_shape_lost_span": 4.5,
+        "tri_shape_longer_unshared_span": 14.5,
         "c18_slope_zero_shot": 80.0,
         "c18_slope_probe": 60.0,
         "c18_below_untrained": 30.0,

@@ -33,12 +33,13 @@ FACTORS = tuple(scenes.FACTORS)
 #: What "object" captions leave out.
 OMITTED = tuple(factor for factor in FACTORS if factor != "object")
 SHAPE_FACTORS = ("shape", "colour", "texture")
-#: Arms on Trifeature: what captions name, for tables -> the arm and the factor.
+SHAPE, SHAPE_LONGER = "trifeature shape", "trifeature shape, three times longer"
+#: Arms on Trifeature: the arm -> the factor that captions name, and how tables call the arm.
 SHAPE_ARMS = {
-    "shape": ("trifeature shape", "shape"),
-    "shape, three times the steps": ("trifeature shape, three times longer", "shape"),
-    "colour": ("trifeature colour", "colour"),
-    "texture": ("trifeature texture", "texture"),
+    SHAPE: ("shape", "shape"),
+    SHAPE_LONGER: ("shape", "shape, three times the steps"),
+    "trifeature colour": ("colour", "colour"),
+    "trifeature texture": ("texture", "texture"),
 }
 
 #: Arms whose captions differ in what they always mention, by the factors that they mention.
@@ -186,7 +187,7 @@ def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
     """
     depths = ("embedding", ZERO_SHOT, "span", "backbone")
     rows = []
-    for label, (arm, named) in SHAPE_ARMS.items():
+    for arm, (named, label) in SHAPE_ARMS.items():
         if not has(measured, arm):
             continue
         others = _not_named(named)
@@ -194,8 +195,11 @@ def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
             row: dict[str, object] = {"captions name": label, "asked for": " and ".join(factors)}
             row["CoMM"] = PUBLISHED[kind]
             for depth in depths:
-                row[depth] = np.mean([accuracy(measured, arm, depth, factor).mean() for factor in factors])
-            row["untrained"] = np.mean([_before_shapes(measured, named, factor).mean() for factor in factors])
+                row[depth] = _mean_accuracy(measured, arm, depth, factors).mean()
+            # before training, encoders of trainings of every length are the same
+            row["untrained"] = _mean_accuracy(
+                measured, f"trifeature {named}", "embedding", factors, untrained=True
+            ).mean()
             rows.append(row | {"chance": 10.0})
     return pd.DataFrame(rows, columns=["captions name", "asked for", "CoMM", *depths, "untrained", "chance"])
 
@@ -204,9 +208,12 @@ def _not_named(named: str) -> tuple[str, ...]:
     return tuple(factor for factor in SHAPE_FACTORS if factor != named)
 
 
-def _before_shapes(measured: pd.DataFrame, named: str, factor: str) -> pd.Series:
-    """A probe on the untrained encoder, which is the same for trainings of every length."""
-    return accuracy(measured, f"trifeature {named}", "embedding", factor, untrained=True)
+def _mean_accuracy(
+    measured: pd.DataFrame, arm: str, depth: str, factors: Sequence[str], *, untrained: bool = False
+) -> pd.Series:
+    """Accuracy in percent, mean over factors, per seed."""
+    each = [accuracy(measured, arm, depth, factor, untrained=untrained) for factor in factors]
+    return pd.concat(each, axis=1).mean(axis=1)
 
 
 def matrix_table(measured: pd.DataFrame, pixels: pd.DataFrame) -> pd.DataFrame:
@@ -493,34 +500,29 @@ def _right(depth: str) -> str:
 
 
 def _trifeature_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
-    unshared: dict[str, pd.Series] = {}
-    for arm, named in SHAPE_ARMS.values():
+    suffixes = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}
+    for arm, (named, label) in SHAPE_ARMS.items():
         if not has(measured, arm):
             continue
-        longer = arm.removeprefix(f"trifeature {named}")
-        name = f"tri_{named}_longer" if longer else f"tri_{named}"
-        others = _not_named(named)
-        when, pair = f"Trifeature pictures, captions name the {named}{longer}", " and ".join(others)
+        name, others = f"tri_{named}" + "_longer" * (arm == SHAPE_LONGER), _not_named(named)
+        when, pair = f"Trifeature pictures, captions name the {label}", " and ".join(others)
         yield _percent(f"{name}_shared", accuracy(measured, arm, "embedding", named), TRIFEATURE,
                        f"{when}: accuracy of a probe on the embedding for the {named}, chance 10 %")  # fmt: skip
-        for depth in ("embedding", "span", ZERO_SHOT):
-            mean = pd.concat([accuracy(measured, arm, depth, factor) for factor in others], axis=1).mean(axis=1)
-            suffix_of = {"embedding": "", "span": "_span", ZERO_SHOT: "_zero_shot"}[depth]
-            yield _percent(f"{name}_unshared{suffix_of}", mean, TRIFEATURE,
+        for depth, suffix in suffixes.items():
+            yield _percent(f"{name}_unshared{suffix}", _mean_accuracy(measured, arm, depth, others), TRIFEATURE,
                            f"{when}: {_right(depth)}, mean for {pair}, chance 10 %")  # fmt: skip
-            unshared[name + suffix_of] = mean
-        if longer:
-            continue
-        before = [_before_shapes(measured, named, factor) for factor in others]
-        yield _percent(f"{name}_unshared_untrained", pd.concat(before, axis=1).mean(axis=1), TRIFEATURE,
-                       f"Trifeature pictures, untrained encoder: accuracy of a probe on the embedding, mean for {pair}, "
-                       "chance 10 %")  # fmt: skip
-    for suffix, depth in (("", "embedding"), ("_span", "span")):
-        if f"tri_shape_longer{suffix}" in unshared:
-            usual, longer_ones = unshared[f"tri_shape{suffix}"], unshared[f"tri_shape_longer{suffix}"]
-            yield _points(f"tri_shape_lost{suffix}", usual, longer_ones, TRIFEATURE,
-                          f"Trifeature pictures, captions name the shape: {_right(depth)}, mean for colour and texture, "
-                          "usual number of steps minus three times as many")  # fmt: skip
+        if arm != SHAPE_LONGER:
+            before = _mean_accuracy(measured, arm, "embedding", others, untrained=True)
+            yield _percent(f"{name}_unshared_untrained", before, TRIFEATURE,
+                           "Trifeature pictures, untrained encoder: accuracy of a probe on the embedding, mean for "
+                           f"{pair}, chance 10 %")  # fmt: skip
+    if has(measured, SHAPE, SHAPE_LONGER):
+        usual, longer = (
+            _mean_accuracy(measured, arm, "embedding", _not_named("shape")) for arm in (SHAPE, SHAPE_LONGER)
+        )
+        yield _points("tri_shape_lost", usual, longer, TRIFEATURE,
+                      "Trifeature pictures, captions name the shape: accuracy of a probe on the embedding, mean for "
+                      "colour and texture, usual number of steps minus three times as many")  # fmt: skip
 
 
 def _matrix_values(measured: pd.DataFrame, pixels: pd.DataFrame) -> Iterator[NamedValue]:
