@@ -267,10 +267,13 @@ def test_front_page_answers_from_the_verdicts(site: Path) -> None:
 
 def test_data_behind_a_figure_can_be_downloaded(site: Path) -> None:
     path = site / "book" / f"{STEM}.html"
-    links = [str(a["href"]) for a in soup(path).select(".result-links a.download")]
+    (figure,) = soup(path).select("figure.result-figure:has(a.download)")
+    links = [str(a["href"]) for a in figure.select(".result-links a.download")]
     csv, sidecar = (path.parent / link for link in links[:2])
     assert csv.read_text() == "place,accuracy\n0,0.98\n1,0.97\n"
     assert json.loads(sidecar.read_text())["name"] == "accuracy_by_place"
+    (name,) = figure.select("a.result-name")
+    assert (name.get_text(), name["href"]) == ("01/accuracy_by_place", f"#{figure['id']}")
 
 
 @pytest.mark.parametrize("page", [STEM, "claims", "status"])

@@ -366,7 +366,10 @@ class ResultDirective(SphinxDirective):
 
     def links(self, sidecar: Sidecar, folder: str) -> nodes.Node:
         page = find_page(self.env, "notebooks", sidecar.chapter)
+        number = f"{sidecar.chapter}/{sidecar.name}"
         parts = [
+            # What to cite it by, and a link to send.
+            nodes.reference("", number, refuri=f"#{figure_label(number)}", classes=["result-name"]),
             download(self.env, "data (CSV)", f"{folder}/{sidecar.name}.csv"),
             download(self.env, "provenance (JSON)", f"{folder}/{sidecar.name}.json"),
             *([page_link(self.env, page, nodes.Text("notebook"))] if page else []),
