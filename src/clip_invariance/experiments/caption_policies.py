@@ -430,9 +430,12 @@ def variance_shares(measured: pd.DataFrame, response: str) -> pd.DataFrame:
     return table.assign(interactions=shares[:, 3:].sum(axis=1))
 
 
-def closed(measured: pd.DataFrame, larger: pd.Series, smaller: pd.Series) -> Estimate:
-    """What a larger scale adds to the skill on omitted factors, in percent of what mentioning them adds."""
-    gap = skill(measured, "everything") - skill(measured, "object")
+def closed(measured: pd.DataFrame, larger: pd.Series, smaller: pd.Series, never: str = "object") -> Estimate:
+    """What a larger scale adds to the skill on omitted factors, in percent of what mentioning them adds.
+
+    Mentioning them adds what captions of everything leave a probe more than the arm ``never`` does.
+    """
+    gap = skill(measured, "everything") - skill(measured, never)
     return mean_over_seeds(percent_of(larger - smaller, gap).to_numpy())
 
 
@@ -817,6 +820,9 @@ def _scale_values(measured: pd.DataFrame) -> Iterator[NamedValue]:
                              f"what {text} to a probe's mean skill on {OTHERS}, never mentioned, in percent of what "
                              "mentioning them adds")  # fmt: skip
     if has(measured, FEWER):
+        yield NamedValue("c25_closed_data_of_few", closed(measured, usual, skill(measured, FEWER), FEWER), "%", SCALE,
+                         f"what eight times the pictures add to a probe's mean skill on {OTHERS}, never mentioned, in "
+                         "percent of what an eighth of the pictures lacks to all pictures that mention them")  # fmt: skip
         yield _points("c25_object_gain_data", skill(measured, "object", "zero_shot", factors=("object",)),
                       skill(measured, FEWER, "zero_shot", factors=("object",)), SCALE,
                       f"zero-shot {SKILL} on the object, {NAMED}: all pictures minus an eighth, equal steps")  # fmt: skip

@@ -406,6 +406,7 @@ def curve_table(found: Measured) -> pd.DataFrame:
                 BACKBONE: frozen(found, task, labels, depth="backbone"),
                 EARLY: frozen(found, task, labels, depth=FIRST_STAGE),
                 EARLY_UNTRAINED: frozen(found, task, labels, UNTRAINED_, FIRST_STAGE),
+                PIXELS_: of_pixels(found, task, labels),
                 **{name: tuned(found, Tuning(SILENT_, how, task, labels)) for name, how in TUNED_AS.items()},
                 SCRATCH: tuned(found, Tuning(UNTRAINED_, "scratch", task, labels)),
                 MENTIONED: frozen(found, task, labels, TALKATIVE_),
@@ -474,41 +475,50 @@ def line_table(found: Measured) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-_MEASURES: dict[str, tuple[str, Sequence[str]]] = {
-    "light: probe": ("probe", ("light",)),
-    "light: words": ("zero_shot", ("light",)),
+_LIGHT = {"light: probe": ("probe", ("light",)), "light: words": ("zero_shot", ("light",))}
+_PEDESTRIAN = {
     "somebody crossing: probe": ("probe", ("pedestrian",)),
     "somebody crossing: words": ("zero_shot", ("pedestrian",)),
-    "car's colour and body: words": ("zero_shot", CAPTIONED),
-    "weather, place, distance: probe": ("probe", tuple(f for f in OTHERS if f != "time")),
-    "time of day: probe": ("probe", ("time",)),
 }
+_TIME = {"time of day: probe": ("probe", ("time",))}
+_REST: dict[str, tuple[str, tuple[str, ...]]] = {
+    "weather, place, distance: probe": ("probe", tuple(f for f in OTHERS if f != "time")),
+    "car's colour and body: words": ("zero_shot", CAPTIONED),
+}
+#: What is tried to the invariance, and where that may show: first where it should, then where it should not.
+MOVED_BY = {"captions": _LIGHT | _PEDESTRIAN | _TIME | _REST, "pairs": _TIME | _LIGHT | _PEDESTRIAN | _REST}
 
 
 def moved_table(found: Measured) -> pd.DataFrame:
-    """What was read before and after an invariance was removed, or added, and under the controls.
+    """What was read before and after an invariance was removed with captions, or added with pairs, and under the controls.
 
     Returns:
-        measure, series ("before", "captions rewritten", "captions rewritten, longer", "captions as before", "pairs pulled
-        together", "pairs, no pull", "chance"), value ... in percent.
+        by ("captions" or "pairs"), measure, series ("before"; "as before", "rewritten", "rewritten, longer" and "four
+        times as many, longer"; "no pull" and "pulled together"; "chance"), value ... in percent.
     """
     _, many = few_and_many(found)
+    before = {"before": found.reads[found.reads["origin"] == SILENT_]}
     series = {
-        "before": found.reads[found.reads["origin"] == SILENT_],
-        "captions rewritten": recaptioned(found, many),
-        "captions rewritten, longer": recaptioned(found, many, longer=True),
-        "captions as before": recaptioned(found, many, 0.0),
-        "pairs pulled together": found.pairs[found.pairs["pull"] > 0],
-        "pairs, no pull": found.pairs[found.pairs["pull"] == 0],
+        "captions": {
+            "as before": recaptioned(found, many, 0.0),
+            "rewritten": recaptioned(found, many),
+            "rewritten, longer": recaptioned(found, many, longer=True),
+            "four times as many, longer": recaptioned(found, budgets_of(found)[-1], longer=True),
+        },
+        "pairs": {
+            "no pull": found.pairs[found.pairs["pull"] == 0],
+            "pulled together": found.pairs[found.pairs["pull"] > 0],
+        },
     }
     parts = []
-    for measure, (metric, factors) in _MEASURES.items():
-        for name, table in series.items():
-            samples = percent(table, factors, metric=metric, depth="embedding", shown=USUAL)
-            if len(samples):
-                parts.append({"measure": measure, "series": name, **_interval(samples)})
-        guessing = float(np.mean([CHANCE[factor] for factor in factors]))
-        parts.append({"measure": measure, "series": "chance", "value": guessing})
+    for by, tables in series.items():
+        for measure, (metric, factors) in MOVED_BY[by].items():
+            for name, table in (before | tables).items():
+                samples = percent(table, factors, metric=metric, depth="embedding", shown=USUAL)
+                if len(samples):
+                    parts.append({"by": by, "measure": measure, "series": name, **_interval(samples)})
+            guessing = float(np.mean([CHANCE[factor] for factor in factors]))
+            parts.append({"by": by, "measure": measure, "series": "chance", "value": guessing})
     return pd.DataFrame(parts)
 
 

@@ -269,7 +269,7 @@ ENCODERS = {
 
 
 def surroundings(table: pd.DataFrame) -> Figure:
-    """Accuracy against how firmly things and backgrounds go together; solid before another background, dashed the usual."""
+    """Accuracy against how firmly things and backgrounds go together; open marks and dashes before the usual background."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     place = share_ticks(ax, sorted(table["together"].unique()))
@@ -284,21 +284,22 @@ def surroundings(table: pd.DataFrame) -> Figure:
                     yerr=errors(rows),
                     linestyle=style,
                     marker="o",
-                    markersize=4,
+                    markersize=4.5,
                     color=colour,
+                    mfc="none" if background == "usual" else colour,
                     capsize=2,
                 )
     floor(ax, CHANCE["object"])
     ax.set(
         ylim=(0, 103),
         ylabel="right about the thing, %",
-        xlabel="pictures with the thing's usual background in training",
+        xlabel="training pictures given their thing's usual background (others: any of the four)",
     )
     shown = _shown(ENCODERS, table["encoder"])
     handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in shown.items()]
     handles += [
-        Line2D([], [], color=faint(), linestyle="--", label="before its usual background"),
-        Line2D([], [], color=faint(), linestyle="-", label="before another one"),
+        Line2D([], [], color=faint(), linestyle="--", marker="o", mfc="none", label="before its usual background"),
+        Line2D([], [], color=faint(), linestyle="-", marker="o", label="before another one"),
     ]
     legend_below(figure, handles)
     headline(figure, "Things before their usual background, and before another")
@@ -309,8 +310,9 @@ def describe_surroundings(table: pd.DataFrame) -> str:
     """Alt text of :func:`surroundings`."""
     rows = table.assign(before=table["background"] + " background")
     return (
-        "Accuracy in percent by encoder and background, against the share of pictures with the thing's usual background in "
-        f"training: {along(rows, ['encoder', 'before'], 'together', share)}. Chance is {CHANCE['object']:.0f}."
+        "Accuracy in percent by encoder and background, against the share of training pictures that were given their "
+        "thing's usual background, the others any of the four: "
+        f"{along(rows, ['encoder', 'before'], 'together', share)}. Chance is {CHANCE['object']:.0f}."
     )
 
 

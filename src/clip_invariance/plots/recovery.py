@@ -20,6 +20,7 @@ from clip_invariance.experiments.recovery import (
     LONGER_,
     LORA,
     MENTIONED,
+    PIXELS_,
     PROBE,
     SCRATCH,
     SHORT,
@@ -57,13 +58,14 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     tasks = list(dict.fromkeys(table["task"]))
     budgets = sorted(set(table["labels"]) - {0})
-    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 6.9), sharex=True, sharey=True, layout="constrained")
+    colours = DRAWN | {PIXELS_: str(plt.rcParams["text.color"])}
+    figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 7.1), sharex=True, sharey=True, layout="constrained")
     for ax, task in zip(axes, tasks, strict=True):
         rows = table[table["task"] == task]
-        for number, (name, colour) in enumerate(DRAWN.items()):
+        for number, (name, colour) in enumerate(colours.items()):
             line = rows[rows["series"] == name].sort_values("labels")
             x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
-            style = "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
+            style = ":" if name == PIXELS_ else "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
             ax.errorbar(x, line["value"], yerr=errors(line), fmt=f"o{style}", color=colour, markersize=4, capsize=2,
                         linewidth=1.5, elinewidth=1, mfc="none" if name in OPEN else colour)  # fmt: skip
         ceiling = rows[rows["series"] == "trained on labels"].iloc[0]
@@ -76,13 +78,13 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
     axes[-1].set_xlabel("labelled pictures, those for validation included")
     headline(figure, "What labels bring back, and what they bring to an untrained network")
-    key(figure, {name: (colour, "o", name not in OPEN) for name, colour in DRAWN.items()})
+    key(figure, {name: (colour, "o", name not in OPEN) for name, colour in colours.items()})
     return figure
 
 
 def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
-    drawn = table[table["series"].isin([*DRAWN, "trained on labels"])]
+    drawn = table[table["series"].isin([*DRAWN, PIXELS_, "trained on labels"])]
     ceiling = drawn["labels"].astype(float).where(drawn["series"] != "trained on labels")
     rows = drawn.assign(task=drawn["task"].map(THINGS), labels=ceiling)
     return (
@@ -163,7 +165,7 @@ def price(table: pd.DataFrame) -> Figure:
     key(
         figure,
         {
-            "untuned, probe": PALETTE["blue"],
+            "untuned, probe on the embedding": PALETTE["blue"],
             "untuned, probe on the first stage": (PALETTE["pink"], "s", True),
             **colours,
         },
@@ -191,32 +193,40 @@ def describe_price(table: pd.DataFrame) -> str:
 # ---------------------------------------------------------------- invariances, one linear map, other losses
 
 
+_BEFORE = {"before": PALETTE["grey"]}
 MOVES = {
-    "before": PALETTE["grey"],
-    "captions rewritten": PALETTE["orange"],
-    "captions rewritten, longer": PALETTE["red"],
-    "captions as before": PALETTE["pink"],
-    "pairs pulled together": PALETTE["blue"],
-    "pairs, no pull": PALETTE["sky"],
+    "captions": _BEFORE
+    | {
+        "as before": PALETTE["pink"],
+        "rewritten": PALETTE["orange"],
+        "rewritten, longer": PALETTE["red"],
+        "four times as many, longer": PALETTE["green"],
+    },
+    "pairs": _BEFORE | {"no pull": PALETTE["sky"], "pulled together": PALETTE["blue"]},
 }
+_TRIED = {"captions": "taken out: going on with captions", "pairs": "put in: pairs that differ in the time of day"}
 
 
 def invariances(table: pd.DataFrame) -> Figure:
-    """Before and after: an invariance removed with captions, one added with pairs, and the controls."""
+    """Before and after: an invariance removed with captions, one added with pairs, and the controls; a panel for each."""
     table = bounded(table)
-    figure, ax = plt.subplots(figsize=(WIDTH, 5.8), layout="constrained")
-    wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(table["measure"])}
-    dots(ax, table, "measure", MOVES, wrapped)
-    row_levels(ax, list(table.loc[table["series"] == "chance", "value"]))
-    ax.set_xlabel("right, % (dotted: chance)")
+    figure = plt.figure(figsize=(WIDTH, 8.0), layout="constrained")
+    parts = np.asarray(figure.subfigures(2, 1, height_ratios=[1.25, 1]))
+    for part, (by, colours) in zip(parts, MOVES.items(), strict=True):
+        ax, rows = part.subplots(), table[table["by"] == by]
+        wrapped = {name: name.replace(": ", ":\n") for name in dict.fromkeys(rows["measure"])}
+        dots(ax, rows, "measure", colours, wrapped)
+        row_levels(ax, list(rows.loc[rows["series"] == "chance", "value"]))
+        ax.set(xlim=(25, 103), xlabel="right, % (dotted: chance)")
+        ax.set_title(_TRIED[by], fontweight="normal")
+        key(part, {name: colour for name, colour in colours.items() if name in set(rows["series"])}, columns=3)
     headline(figure, "What is read before and after going on with captions, or with pairs")
-    key(figure, MOVES)
     return figure
 
 
 def describe_invariances(table: pd.DataFrame) -> str:
     """Alt text of :func:`invariances`."""
-    return f"Accuracies in percent before and after. {listed(table, ['measure'], 'series')}."
+    return f"Accuracies in percent before and after. {listed(table, ['by', 'measure'], 'series')}."
 
 
 MAPS = {"words": PALETTE["orange"], "words through a map": PALETTE["blue"], "probe": PALETTE["grey"]}
