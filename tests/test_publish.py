@@ -185,7 +185,7 @@ def test_verify_leaves_a_page_that_says_who_ran_what(project: Path, capsys: pyte
     assert [row[-1].removeprefix("within? ") for row in rows] == ["✓ yes, as would 0", "not measured"]
     text = page.get_text()
     assert "In all: 1 of 1 values within tolerance, 1 not measured at this profile." in text
-    assert "For 1 of them 0 would be within the tolerance too" in text
+    assert "For 1 of those within, 0 would be within the tolerance too" in text
     for part in ("Published: standard on A processor", "5 seeds", "torch 2.14.1"):
         assert part in text
     for part in ("Yours: quick on <b>Mine</b> | [x](y) (CPU)", "3 seeds", "torch 2.15.0"):

@@ -499,34 +499,34 @@ def test_all_units_are_those_of_the_steps() -> None:
 
 def test_the_first_stage_of_the_untrained_network_is_a_control_of_the_trained_one(measured: Measured) -> None:
     """Read with the same budgets at the same depths, beside the silent encoder in values and figures."""
-    where = {"metric": "frozen", "factor": "light", "depth": recovery.FIRST_STAGE, "labels": 16}
+    where = {"metric": "frozen", "factor": "light", "depth": recovery.FIRST_STAGE, "labels": 32}
     probes = set_to(measured.probes, 0.9, origin=recovery.SILENT_, **where)
     probes = set_to(probes, 0.7, origin=recovery.UNTRAINED_, **where)
     found = measured._replace(probes=probes)
     named = {row.name: row.estimate.value for row in recovery.values(found)}
-    assert named["light_early_untrained_16"] == pytest.approx(70)
+    assert named["light_early_untrained_32"] == pytest.approx(70)
     assert named["light_untrained_at_stage_1"] == pytest.approx(70)
     assert named["light_learned_at_stage_1"] == pytest.approx(20)
     by_depth = recovery.depth_table(found).set_index(["task", "labels", "depth", "encoder"])["value"]
-    assert by_depth["light", 16, "stage 1", recovery.UNTRAINED_] == pytest.approx(70)
+    assert by_depth["light", 32, "stage 1", recovery.UNTRAINED_] == pytest.approx(70)
     for encoder in (recovery.SILENT_, recovery.UNTRAINED_):
         read = by_depth.xs(encoder, level="encoder").xs("light", level="task").index.get_level_values("depth")
         assert {"stage 1", "stage 2", "stage 3", "backbone", "embedding"} <= set(read)
     curves = recovery.curve_table(found).set_index(["task", "labels", "series"])["value"]
-    assert curves["light", 16, recovery.EARLY_UNTRAINED] == pytest.approx(70)
+    assert curves["light", 32, recovery.EARLY_UNTRAINED] == pytest.approx(70)
 
 
 def test_what_words_lose_is_told_apart_by_learning_rate(measured: Measured) -> None:
-    lora = {"method": "lora", "task": "light", "labels": 16}
+    lora = {"method": "lora", "task": "light", "labels": 32}
     tuned = set_to(measured.tuned, max(RATES["lora"]), metric="rate", **lora)
     tuned = set_to(tuned, 0.8, metric=GENTLE, **lora)
     tuned = set_to(tuned, 0.3, metric=BOLD, **lora)
     reads = set_to(measured.reads, 0.9, metric="zero_shot", origin=recovery.SILENT_)
     named = {row.name: row.estimate.value for row in recovery.values(measured._replace(tuned=tuned, reads=reads))}
-    assert named["lora_bold_16"] == 100
+    assert named["lora_bold_32"] == 100
     assert named["lora_bold_8"] == 0
-    assert named["cost_lora_gentle_16"] == pytest.approx(10)
-    assert named["cost_lora_bold_16"] == pytest.approx(60)
+    assert named["cost_lora_gentle_32"] == pytest.approx(10)
+    assert named["cost_lora_bold_32"] == pytest.approx(60)
 
 
 def set_to(table: pd.DataFrame, value: float, **where: object) -> pd.DataFrame:
@@ -540,12 +540,12 @@ def set_to(table: pd.DataFrame, value: float, **where: object) -> pd.DataFrame:
 
 def test_known_answers_reach_the_values(measured: Measured) -> None:
     silent = {"origin": recovery.SILENT_}
-    probes = set_to(measured.probes, 0.55, metric="frozen", factor="light", labels=16, **silent)
-    probes = set_to(probes, 0.6, depth="backbone", factor="light", labels=16, **silent)
-    probes = set_to(probes, 0.7, depth="stage 1", factor="light", labels=16, **silent)
-    lora = {"metric": "tuned", "method": "lora", "task": "light", "labels": 16}
+    probes = set_to(measured.probes, 0.55, metric="frozen", factor="light", labels=32, **silent)
+    probes = set_to(probes, 0.6, depth="backbone", factor="light", labels=32, **silent)
+    probes = set_to(probes, 0.7, depth="stage 1", factor="light", labels=32, **silent)
+    lora = {"metric": "tuned", "method": "lora", "task": "light", "labels": 32}
     tuned = set_to(measured.tuned, 0.9, **lora)
-    tuned = set_to(tuned, 0.8, metric="zero_shot", method="lora", task="light", labels=16)
+    tuned = set_to(tuned, 0.8, metric="zero_shot", method="lora", task="light", labels=32)
     tuned = set_to(tuned, 0.5, metric="tuned", method="scratch", task="light")
     reads = set_to(measured.reads, 0.95, metric="zero_shot", **silent)
     reads = set_to(reads, 0.97, metric="probe", factor="light", origin=recovery.LABELS_)
@@ -593,46 +593,46 @@ def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Mea
     silent = {"origin": recovery.SILENT_}
     probes = measured.probes
     tuned = measured.tuned
-    for labels, values in ((8, (0.52, 0.53, 0.52)), (16, (0.7, 0.9, 0.91))):
+    for labels, values in ((8, (0.52, 0.53, 0.52)), (32, (0.7, 0.9, 0.91))):
         probes = set_to(probes, 0.52, origin=recovery.PIXELS_, factor="light", labels=labels)
         probes = set_to(probes, values[0], metric="frozen", factor="light", labels=labels, **silent)
         for method, value in zip(("lora", "full"), values[1:], strict=True):
             tuned = set_to(tuned, value, metric="tuned", method=method, task="light", labels=labels)
-    tuned = set_to(tuned, 0.7, metric="tuned", method="scratch", task="light", labels=16)
+    tuned = set_to(tuned, 0.7, metric="tuned", method="scratch", task="light", labels=32)
     advice = recovery.advice_table(measured._replace(probes=probes, tuned=tuned), "light").set_index(
         "labelled pictures"
     )
     assert advice.loc[8, "do"] == "label more"
-    assert advice.loc[16, "do"] == f"{recovery.LORA}; probe if words must stay"
-    where = {"metric": "frozen", "factor": "light", "labels": 16, "depth": recovery.FIRST_STAGE, **silent}
+    assert advice.loc[32, "do"] == f"{recovery.LORA}; probe if words must stay"
+    where = {"metric": "frozen", "factor": "light", "labels": 32, "depth": recovery.FIRST_STAGE, **silent}
     early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned), "light")
-    assert early.set_index("labelled pictures").loc[16, "do"] == "first stage"
-    apart = set_to(tuned, 0.9, metric="tuned", method="scratch", task="light", labels=16)
+    assert early.set_index("labelled pictures").loc[32, "do"] == "first stage"
+    apart = set_to(tuned, 0.9, metric="tuned", method="scratch", task="light", labels=32)
     beside = recovery.advice_table(measured._replace(probes=probes, tuned=apart), "light").set_index(
         "labelled pictures"
     )
-    assert beside.loc[16, "do"] == recovery.SCRATCH  # as good as tuning, and the encoder stays as it is
-    lucky = set_to(tuned, 0.2, metric="tuned", method="full", task="light", labels=16, seed=0)
+    assert beside.loc[32, "do"] == recovery.SCRATCH  # as good as tuning, and the encoder stays as it is
+    lucky = set_to(tuned, 0.2, metric="tuned", method="full", task="light", labels=32, seed=0)
     for method in ("lora", "scratch"):
-        lucky = set_to(lucky, 0.55, metric="tuned", method=method, task="light", labels=16)
+        lucky = set_to(lucky, 0.55, metric="tuned", method=method, task="light", labels=32)
     nothing = set_to(set_to(probes, 0.52, **silent), 0.52, origin=recovery.PIXELS_)
     unsure = recovery.advice_table(measured._replace(probes=nothing, tuned=lucky), "light")
     assert unsure["do"].tolist() == ["label more"] * 2  # a mean that one seed makes is no advice
 
 
 def test_pixels_compete_with_the_same_labels(measured: Measured) -> None:
-    where = {"metric": "frozen", "factor": "light", "labels": 16}
+    where = {"metric": "frozen", "factor": "light", "labels": 32}
     probes = set_to(measured.probes, 0.7, origin=recovery.PIXELS_, **where)
     probes = set_to(probes, 0.9, origin=recovery.SILENT_, depth=recovery.FIRST_STAGE, **where)
     found = measured._replace(probes=probes)
     named = {row.name: row.estimate.value for row in recovery.values(found)}
-    assert named["light_pixels_16"] == pytest.approx(70)
-    assert named["light_early_over_pixels_16"] == pytest.approx(20)
+    assert named["light_pixels_32"] == pytest.approx(70)
+    assert named["light_early_over_pixels_32"] == pytest.approx(20)
     table = recovery.advice_table(found, "light").set_index("labelled pictures")
-    assert table.loc[16, recovery.PIXELS_] == pytest.approx(70)
-    assert table.loc[16, "do"] == "first stage"
+    assert table.loc[32, recovery.PIXELS_] == pytest.approx(70)
+    assert table.loc[32, "do"] == "first stage"
     better = measured._replace(probes=set_to(probes, 0.95, origin=recovery.PIXELS_, **where))
-    assert recovery.advice_table(better, "light").set_index("labelled pictures").loc[16, "do"] == recovery.PIXELS_
+    assert recovery.advice_table(better, "light").set_index("labelled pictures").loc[32, "do"] == recovery.PIXELS_
 
 
 @pytest.mark.parametrize("profile", ["smoke", "standard"])

@@ -99,7 +99,7 @@ def build(tmp_path: Path, speed: Speed | None) -> tuple[BeautifulSoup, str]:
     page = f"# Cost\n\n{tables}```{{speed-figure}}\n:alt: Lines rise.\nA caption.\n```\n"
     (source / "index.md").write_text(page, encoding="utf-8")
     warnings = io.StringIO()
-    extensions = ["myst_parser", "clip_invariance.report.sphinx_ext", "clip_invariance.report.speed"]
+    extensions = ["myst_parser", "clip_invariance.report.sphinx_ext", "clip_invariance.report.speed_pages"]
     settings = {"extensions": extensions, "clip_invariance_claims": str(claims_file)}
     with patch_docutils(), docutils_namespace():
         Sphinx(

@@ -81,6 +81,10 @@ def test_each_model_becomes_what_it_becomes_alone(tower: Tower) -> None:
     assert (clip.embed(models[0], images[0]) - clip.embed(models[1], images[0])).abs().max() > 0.05
 
 
+def test_keys_of_what_is_trained_together_cover_what_trains_it() -> None:
+    assert set(store_module.TRAINED_TOGETHER) == {Unit(function, {}).name for function in at_once._KNOWN}
+
+
 def test_options_belong_to_one_model_each() -> None:
     models, images = arms("vit")
     singly, plain = copy.deepcopy(models), copy.deepcopy(models)

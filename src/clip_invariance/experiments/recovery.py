@@ -48,11 +48,11 @@ POOL = {"smoke": 64, "quick": 2000, "standard": 2000, "full": 2000}
 TEST = {"smoke": 40, "quick": 1500, "standard": 1500, "full": 1500}
 #: Labelled pictures in all: budgets of the curves, and the two that rules speak of.
 _CURVE = [8, 32, 128, 512, 2000]
-BUDGETS = {"smoke": [8, 16], "quick": [32, 512], "standard": _CURVE, "full": _CURVE}
+BUDGETS = {"smoke": [8, 32], "quick": [32, 512], "standard": _CURVE, "full": _CURVE}
 FEW = {"smoke": 8, "quick": 32, "standard": 32, "full": 32}
-MANY = {"smoke": 16, "quick": 512, "standard": 512, "full": 512}
+MANY = {"smoke": 32, "quick": 512, "standard": 512, "full": 512}
 #: Labelled pictures -> gradient steps and batch of one tuning. Few pictures are learned by heart in few steps.
-TUNING = {8: (30, 32), 16: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (160, 64)}
+TUNING = {8: (30, 32), 32: (50, 32), 128: (80, 32), 512: (120, 32), 2000: (160, 64)}
 #: Steps of going on with captions, and of pulling pairs together; pairs in a step; weight of the pull.
 CAPTION_STEPS, PAIR_STEPS, PAIRS = 50, 50, 64
 PULL = 10.0
@@ -841,9 +841,10 @@ def _curve_values(found: Measured) -> list[NamedValue | None]:
 def _rate_values(found: Measured) -> list[NamedValue | None]:
     """Why tuning costs what it costs: which rate was chosen, and what words lose at either."""
     before, rows = captioned(found.reads, origin=SILENT_), list[NamedValue | None]()
-    for method, way in (("lora", LORA), ("full", FULL)):
+    for way in (LORA, FULL):
+        method = TUNED_AS[way]
         for n in budgets_of(found):
-            wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", n)
+            wanted = Tuning(SILENT_, method, "light", n)
             rate = percent(found.tuned, "light", metric="rate", **wanted._asdict()) / 100
             bold = 100.0 * np.isclose(rate, max(RATES[wanted.method]))
             with_labels = f"{way} for the small light with {n:,} labelled pictures"
@@ -877,8 +878,9 @@ def _line_values(found: Measured) -> list[NamedValue | None]:
         for origin, key, of in ((SILENT_, "early", _ALONE), (UNTRAINED_, "early_untrained", "untrained network")):
             rows.append(_mean(f"{key}_{short}", early(found, many, shown, origin), LINES,
                               f"accuracy for the light {drawn}: {EARLY}, {of}, {many} labelled pictures"))  # fmt: skip
-        for method, way in (("lora", LORA), ("full", FULL)):
-            wanted = Tuning(SILENT_, "lora" if method == "lora" else "full", "light", many)
+        for way in (LORA, FULL):
+            method = TUNED_AS[way]
+            wanted = Tuning(SILENT_, method, "light", many)
             for share, place, of, far in ((0.5, "half", "weights half way to ", ""), (1.0, "end", "", "after ")):
                 light = tuned(found, wanted, shown, share)
                 cost = captioned(found.tuned, shown, share, **wanted._asdict())

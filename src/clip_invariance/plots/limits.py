@@ -277,7 +277,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
         for background, style in (("usual", "--"), ("other", "-")):
             rows = table[(table["encoder"] == encoder) & (table["background"] == background)].sort_values("together")
             if len(rows):
-                x = [place[together] + 0.05 * number for together in rows["together"]]
+                x = [place[together] + 0.09 * number for together in rows["together"]]
                 ax.errorbar(
                     x,
                     rows["value"],

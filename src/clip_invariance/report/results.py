@@ -42,13 +42,13 @@ Seconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """Exactly these fields, exactly these types, finite numbers only."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Value(_Record):
+class Value(Record):
     """One number that prose may quote.
 
     Attributes:
@@ -78,7 +78,7 @@ class Value(_Record):
         return self
 
 
-class ChapterValues(_Record):
+class ChapterValues(Record):
     """``values.json``: every quotable number of a chapter by name."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -87,7 +87,7 @@ class ChapterValues(_Record):
     values: dict[Name, Value]
 
 
-class Sidecar(_Record):
+class Sidecar(Record):
     """``<figure>.json``: what a figure or table shows and how it came to be."""
 
     name: Name
@@ -115,7 +115,7 @@ class Sidecar(_Record):
     attribution: list[Text]
 
 
-class RunRecord(_Record):
+class RunRecord(Record):
     """``run.json``: a finished run of one chapter. ``rules`` is :func:`claims.rules_digest` when the run started."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -151,10 +151,10 @@ class Results:
 
 # ---------------------------------------------------------------- readers
 
-R = TypeVar("R", bound=_Record)
+R = TypeVar("R", bound=Record)
 
 
-def _read(path: Path, model: type[R]) -> R:
+def read_record(path: Path, model: type[R]) -> R:
     try:
         if not path.is_file():  # a pipe or a device would never end
             raise FileNotFoundError
@@ -192,7 +192,7 @@ def read_values(folder: Path) -> ChapterValues:
     Raises:
         ReportError: naming file and field, if it is missing or malformed.
     """
-    return _read(folder / "values.json", ChapterValues)
+    return read_record(folder / "values.json", ChapterValues)
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -201,7 +201,7 @@ def read_sidecar(path: Path) -> Sidecar:
     Raises:
         ReportError: naming file and field, if it is missing or malformed.
     """
-    sidecar = _read(path, Sidecar)
+    sidecar = read_record(path, Sidecar)
     if sidecar.name != path.stem:
         raise ReportError(f"{path}: name: is {sidecar.name!r}, not the file's name")
     return sidecar
@@ -213,7 +213,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         ReportError: naming file and field, if it is missing or malformed.
     """
-    return _read(folder / "run.json", RunRecord)
+    return read_record(folder / "run.json", RunRecord)
 
 
 def read_results(folder: Path) -> Results:
@@ -368,7 +368,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def to_json(data: object) -> bytes:
     """Strict JSON that diffs well: sorted keys, one field per line, no NaN, final newline. Takes records too."""
-    content = data.model_dump(mode="json", by_alias=True) if isinstance(data, _Record) else data
+    content = data.model_dump(mode="json", by_alias=True) if isinstance(data, Record) else data
     return (json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 

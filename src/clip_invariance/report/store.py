@@ -38,7 +38,7 @@ from clip_invariance.units import Unit
 PACKAGE = "clip_invariance"
 #: What trains several units at once on a GPU, and the units that it may train: their keys cover its source there.
 TOGETHER = f"{PACKAGE}.experiments.together"
-AT_ONCE = ("experiments.caption_training.train_on_captions", "experiments.dashcam_training.train")
+TRAINED_TOGETHER = ("experiments.caption_training.train_on_captions", "experiments.dashcam_training.train")
 #: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
 SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
 #: A network file system may show a file that another machine wrote this late (NFS remembers absence up to a minute).
@@ -280,7 +280,7 @@ def run_units(
 
 def _job(unit: Unit, closures: dict[str, list[Source]], environment: Mapping[str, str]) -> _Job:
     needs = {name: _job(need, closures, environment) for name, need in unit.needs.items()}
-    modules = [unit.function.__module__, *([TOGETHER] if _on_gpu(unit) and unit.name in AT_ONCE else [])]
+    modules = [unit.function.__module__, *([TOGETHER] if _on_gpu(unit) and unit.name in TRAINED_TOGETHER else [])]
     for module in modules:
         if module not in closures:
             closures[module] = sources(module)
@@ -433,7 +433,7 @@ def _compute(job: _Job, store: Store) -> str:
     unit, start = job.unit, time.perf_counter()
     try:
         tables = {name: _needed(need, store) for name, need in job.needs.items()}
-        with _threads(None if str(unit.params.get("device")).startswith("cuda") else 1):
+        with _threads(None if _on_gpu(unit) else 1):
             table = unit.function(**tables, **unit.params)
         seconds = time.perf_counter() - start
         if not isinstance(table, pd.DataFrame) or table.empty:

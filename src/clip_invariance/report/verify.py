@@ -221,7 +221,8 @@ def write(
     claims = load_claims()
     comparison = compare(published, yours, chapters, claims)
     write_json(folder / "verify.json", comparison.as_json())
-    write_bytes(folder / PAGE, as_html(rerun_page(published, yours, claims)).encode())
+    asked = {chapter: results for chapter, results in published.items() if chapter in chapters}
+    write_bytes(folder / PAGE, as_html(rerun_page(asked, yours, claims)).encode())
     return comparison, folder / PAGE
 
 
@@ -279,8 +280,8 @@ def in_all(compared: Comparison) -> list[str]:
         text += [f"Outside: {', '.join(outside)}.", ""]
     if compared.vague:
         text += [
-            f"For {compared.vague} of them 0 would be within the tolerance too, although the published interval excludes"
-            " it: so few seeds spread so much there that agreement shows little.",
+            f"For {compared.vague} of those within, 0 would be within the tolerance too, although the published interval"
+            " excludes it: so few seeds spread so much there that agreement shows little.",
             "",
         ]
     if compared.rulings:
