@@ -609,12 +609,19 @@ def _collapse_values(measured: pd.DataFrame, course: pd.DataFrame) -> Iterator[N
                              f"cosine of picture pairs that share {shared}, {said}, {NAMED}")  # fmt: skip
     for depth, where in (("embedding", "embedding"), ("span", "embedding in the span of the texts")):
         spread = f"variance of the {where} left among pictures of one object, in percent of all"
+        apart = (
+            f"distance in the {where} of two pictures of one object, in percent of that of any two (root mean squares)"
+        )
         yield _percent(f"c14_left_{depth}", left(measured, "object", depth), POINT, f"{spread}, {NAMED}")
+        yield _percent(f"c14_distance_{depth}", 10 * left(measured, "object", depth) ** 0.5, POINT,
+                       f"{apart}, {NAMED}")  # fmt: skip
         yield _percent(f"c14_left_{depth}_untrained", left(measured, "object", depth, untrained=True), POINT,
                        f"{spread}, untrained encoder")  # fmt: skip
         if has(measured, LONGER):
             yield _percent(f"c14_left_{depth}_longer", left(measured, LONGER, depth), POINT,
                            f"{spread}, {NAMED}, {LONG}")  # fmt: skip
+            yield _percent(f"c14_distance_{depth}_longer", 10 * left(measured, LONGER, depth) ** 0.5, POINT,
+                           f"{apart}, {NAMED}, {LONG}")  # fmt: skip
             yield _percent(f"c14_skill_{depth}_longer", skill(measured, LONGER, depth=depth), COURSE,
                            f"mean {SKILL} on {OTHERS}, {NAMED}, {LONG}, {READ[depth]}")  # fmt: skip
         yield _percent(f"c14_skill_{depth}", skill(measured, "object", depth=depth), MATRIX,

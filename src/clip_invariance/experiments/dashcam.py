@@ -679,6 +679,12 @@ def _control_values(table: pd.DataFrame) -> list[NamedValue | None]:
                 name = f"long_{factor}_{reader}_p{round(100 * rate):03d}"
                 said = f"{what} for {_ASKED[factor]}, {_rate(rate)}, three times the steps"
                 rows.append(_mean(name, found, "%", COURSE, said))
+                if reader == "words":
+                    rows.append(
+                        _mean(
+                            f"{name}_seeds", 100.0 * (found > 60), "%", COURSE, f"seeds in which {said}, is above 60 %"
+                        )
+                    )
     return rows
 
 
