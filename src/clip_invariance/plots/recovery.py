@@ -86,10 +86,14 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
     drawn = table[table["series"].isin([*DRAWN, PIXELS_, "trained on labels"])]
     ceiling = drawn["labels"].astype(float).where(drawn["series"] != "trained on labels")
-    rows = drawn.assign(task=drawn["task"].map(THINGS), labels=ceiling)
+    rows = drawn.assign(labels=ceiling)
+    panels = [
+        f"{THINGS[task]}: {along(rows[rows['task'] == task], ['series'], 'labels', count, word='with')}."
+        for task in dict.fromkeys(rows["task"])
+    ]
     return (
         "Accuracy in percent against the number of labelled pictures, chance 50; what was trained on labels is a level. "
-        f"{along(rows, ['task', 'series'], 'labels', count, word='with')}."
+        f"{' '.join(text[0].upper() + text[1:] for text in panels)}"
     )
 
 
