@@ -293,7 +293,7 @@ def surroundings(table: pd.DataFrame) -> Figure:
     ax.set(
         ylim=(0, 103),
         ylabel="right about the thing, %",
-        xlabel="training pictures given their thing's usual background (others: any of the four)",
+        xlabel="training pictures given their thing's usual background\n(the others got any of the four)",
     )
     shown = _shown(ENCODERS, table["encoder"])
     handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in shown.items()]
