@@ -68,8 +68,8 @@ def readings(table: pd.DataFrame) -> Figure:
     for y, (dataset, task) in enumerate(tasks):
         rows = table[(table["dataset"] == dataset) & (table["task"] == task)].set_index("reader")["value"]
         ax.plot([rows.min(), rows.max()], [y, y], color=faint(), linewidth=1, alpha=0.6)
-        for reader, colour in READERS.items():
-            ax.plot(rows[reader], y, "o", color=colour, markersize=6)
+        for number, (reader, colour) in enumerate(READERS.items()):
+            ax.plot(rows[reader], y + 0.15 * (number - 1), "o", color=colour, markersize=6)  # none hides another
     ax.set_yticks(range(len(tasks)), labels=[f"{dataset}: {task}" for dataset, task in tasks])
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 100), ylim=(len(tasks) - 0.5, -0.5), xlabel="right, %, mean of 12 checkpoints")
