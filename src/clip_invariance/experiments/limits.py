@@ -517,6 +517,8 @@ def _fine_values(table: pd.DataFrame) -> list[NamedValue | None]:
               f"{_WORDS} for the group (car, flower or bird), {by_group}, chance 33 %"),
         _mean("c36_untrained", probe(table, UNTRAINED, LOOKALIKE), FINE,
               f"{_PROBE} for {which}, untrained encoder, chance 25 %"),
+        _mean("c36_untrained_backbone", probe(table, UNTRAINED, LOOKALIKE, "backbone"), FINE,
+              f"{_BEFORE} for {which}, untrained encoder, chance 25 %"),
     ]  # fmt: skip
 
 
