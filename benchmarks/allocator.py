@@ -55,7 +55,7 @@ def measure(work: str, kept: bool) -> float:
     """Seconds of one piece of work in this process."""
     import torch
 
-    from clip_invariance.report.store import keep_freed_memory
+    from clip_invariance.run.store import keep_freed_memory
 
     torch.set_num_threads(1)
     if kept:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import distributed
 
-from clip_invariance.report.store import Progress, Store, run_units
+from clip_invariance.run.store import Progress, Store, run_units
 from clip_invariance.units import Unit
 
 # Units must be functions of a package that workers can import.

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
 
-from clip_invariance.report.provenance import peak_memory_mb
 from clip_invariance.report.speed import Point, Share
+from clip_invariance.run.provenance import peak_memory_mb
 
 AMOUNTS: dict[Share, tuple[int, ...]] = {"seeds": (1, 2, 4), "arms": (1, 2, 4), "image side": (24, 48, 96, 144)}
 IMAGES, STEPS, BATCH = 1000, 10, 128
@@ -28,7 +28,7 @@ SIZED_STEPS, SIZED_IMAGES = 4, 256
 
 def train_dashcam(seed: int, mention: float) -> None:
     """One short training of chapter 4."""
-    from clip_invariance.experiments import dashcam_training
+    from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 
     dashcam_training.train("captions", mention, "small", 64, False, False, STEPS, [], IMAGES, seed, "cpu")
 
@@ -57,11 +57,11 @@ def measure(of: Share, amount: int) -> tuple[float, float]:
     """Seconds and MB of one amount, in this process."""
     import torch
 
-    from clip_invariance.report.store import keep_freed_memory
+    from clip_invariance.run.store import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()  # as every unit of a run
-    importlib.import_module("clip_invariance.experiments.dashcam_training")  # importing is no part of the growth
+    importlib.import_module("clip_invariance.chapters.c4_dashcam.training")  # importing is no part of the growth
 
     start = time.process_time()
     WORK[of](amount)

@@ -15,8 +15,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
 
 from table import show
 
-from clip_invariance.report.provenance import peak_memory_mb
 from clip_invariance.report.speed import Ratio
+from clip_invariance.run.provenance import peak_memory_mb
 
 REPEATS = 2
 

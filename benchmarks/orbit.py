@@ -19,7 +19,7 @@ import torch
 from table import show
 from torch import Tensor
 
-from clip_invariance.experiments.orbit_worlds import ARTWORK, DIGITS, WIDTH, perceptron, shifts
+from clip_invariance.chapters.c2_orbits.orbits import ARTWORK, DIGITS, WIDTH, perceptron, shifts
 from clip_invariance.models.orbit import OrbitModel
 from clip_invariance.report.speed import Ratio
 

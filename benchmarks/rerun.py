@@ -2,7 +2,7 @@
 
 Run: python benchmarks/rerun.py            (three runs in a copy of the project, a few minutes)
 
-The edit adds a comment to ``experiments/limits_measures.py``: chapter 6 measures its encoders again, all else stays.
+The edit adds a comment to ``chapters/c6_limits/measures.py``: chapter 6 measures its encoders again, all else stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from clip_invariance.report.speed import Ratio
 
 PROJECT = Path(__file__).parents[1]
 NEEDED = ("src", "notebooks", "figures", "_toc.yml", "requirements.lock", "pyproject.toml")
-EDITED = "src/clip_invariance/experiments/limits_measures.py"
+EDITED = "src/clip_invariance/chapters/c6_limits/measures.py"
 #: Seconds that a run without a change may take; as a target for its ratio, so many times less than the first run.
 WARM = 60.0
 

@@ -30,10 +30,10 @@ import rerun
 import together
 from table import show
 
-from clip_invariance.plots.style import PALETTE, WIDTH, Theme, style
-from clip_invariance.report import provenance
-from clip_invariance.report.results import complete_folders, read_folders, write_json
+from clip_invariance.marks.style import PALETTE, WIDTH, Theme, style
 from clip_invariance.report.speed import FIGURE, SPEED, ChapterCost, Point, Ratio, Speed, exponent
+from clip_invariance.results import complete_folders, read_folders, write_json
+from clip_invariance.run import provenance
 
 PROJECT = Path(__file__).parents[1]
 PARTS = {

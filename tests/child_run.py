@@ -11,12 +11,12 @@ from typing import Any
 import nbformat
 
 from clip_invariance.cli import main
-from clip_invariance.report import run as run_module
+from clip_invariance.run import run as run_module
 
 RUN = ("run", "--profile", "quick", "--device", "cpu", "--jobs", "1", "--seeds", "6")
 #: What a fork server imports once for all children.
-IMPORTED = ["clip_invariance.cli", "clip_invariance.report.run", "clip_invariance.report.store", "matplotlib.pyplot"]
-IMPORTED += ["clip_invariance.report.chapter", "pyarrow.parquet", "pandas", "nbformat", "papermill", "scipy.stats"]
+IMPORTED = ["clip_invariance.cli", "clip_invariance.run.run", "clip_invariance.run.store", "matplotlib.pyplot"]
+IMPORTED += ["clip_invariance.run.chapter", "pyarrow.parquet", "pandas", "nbformat", "papermill", "scipy.stats"]
 
 
 def execute_here(project: Path, notebook: Path, output: Path, parameters: Mapping[str, Any], *_: object) -> None:

@@ -15,7 +15,7 @@ PARAMETERS = (
 )
 
 CELLS = (
-    "from clip_invariance.report import Chapter\nfrom fakelab import draw, experiment",
+    "from clip_invariance.run import Chapter\nfrom fakelab import draw, experiment",
     'chapter = Chapter("01", profile=profile, device=device, seeds=seeds, jobs=jobs, output=output)',
     "table = chapter.run(experiment.units(chapter.profile, chapter.seeds, chapter.device))",
     'chapter.figure("accuracy", draw.accuracy, table, title="Arms differ", alt="Two arms.", experiment="None.",'

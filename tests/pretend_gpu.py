@@ -75,7 +75,7 @@ def pretended_gpu() -> Iterator[None]:
     """In here there is a GPU."""
     autocast = torch.autocast
     with ExitStack() as stack:
-        stack.enter_context(patch("clip_invariance.report.provenance.has_cuda", lambda: True))
+        stack.enter_context(patch("clip_invariance.run.provenance.has_cuda", lambda: True))
         stack.enter_context(patch("torch.cuda.get_device_name", lambda: "a pretended GPU"))
         stack.enter_context(patch("torch.autocast", lambda _device, **options: autocast("cpu", **options)))
         for name, method in _methods().items():

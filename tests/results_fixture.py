@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clip_invariance.report.claims import load_claims, rules_digest
-from clip_invariance.report.results import NOTEBOOK, read_run, sha256, write_json
+from clip_invariance.results import NOTEBOOK, read_run, sha256, write_json
+from clip_invariance.rules.claims import load_claims, rules_digest
 
 VERSIONS = {"python": "3.11.7", "torch": "2.14.1"}
 

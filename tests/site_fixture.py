@@ -18,9 +18,9 @@ from typing import Any
 import nbformat
 import yaml
 
-from clip_invariance.report.claims import CLAIMS_FILE, load_claims, rules_digest
-from clip_invariance.report.results import NOTEBOOK, RunRecord, sha256, write_json
-from clip_invariance.report.site import build_site
+from clip_invariance.results import NOTEBOOK, RunRecord, sha256, write_json
+from clip_invariance.rules.claims import CLAIMS_FILE, load_claims, rules_digest
+from clip_invariance.site.build import build_site
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STEM = "01_hard_vs_soft_invariance"

@@ -18,14 +18,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from clip_invariance.audit import audit as report
+from clip_invariance.audit import checkpoints
+from clip_invariance.audit import measures as audit
+from clip_invariance.audit.figures import describe_overview
+from clip_invariance.audit.measures import AUDITED, GREY, PIXELS, UNTRAINED, Amounts, Subject, find
+from clip_invariance.chapters.c4_dashcam import photographs
+from clip_invariance.chapters.c4_dashcam.measures import Reader
 from clip_invariance.cli import main
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import audit, photographs
-from clip_invariance.experiments.audit import AUDITED, GREY, PIXELS, UNTRAINED, Amounts, Subject, find
-from clip_invariance.experiments.dashcam_measures import Reader
-from clip_invariance.models import checkpoints, clip
-from clip_invariance.plots.audit import describe_overview
-from clip_invariance.report import audit as report
+from clip_invariance.models import clip
 from clip_invariance.worlds import traffic_lights
 
 FEW = Amounts(scenes=240, pairs=40, shots=(1, 4), photographs=60)

@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.experiments import caption_policies, caption_reading, caption_training
-from clip_invariance.experiments.caption_policies import FACTORIAL, FACTORS, OMITTED, values, variance_shares
-from clip_invariance.experiments.caption_reading import TEXTS, follow, pixels, read, related, texts_of_span
-from clip_invariance.experiments.caption_training import ARMS, FULL, QUICK, STANDARD, WORLDS, Arm, caption_policy
+from clip_invariance.chapters.c3_captions import caption_policies
+from clip_invariance.chapters.c3_captions import figures as draw
+from clip_invariance.chapters.c3_captions import reading as caption_reading
+from clip_invariance.chapters.c3_captions import training as caption_training
+from clip_invariance.chapters.c3_captions.caption_policies import FACTORIAL, FACTORS, OMITTED, values, variance_shares
+from clip_invariance.chapters.c3_captions.reading import TEXTS, follow, pixels, read, related, texts_of_span
+from clip_invariance.chapters.c3_captions.training import ARMS, FULL, QUICK, STANDARD, WORLDS, Arm, caption_policy
+from clip_invariance.marks.style import style
 from clip_invariance.measure.depths import DEPTHS
 from clip_invariance.measure.statistics import NamedValue
-from clip_invariance.plots import captions as draw
-from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.worlds import scenes, trifeature
 
 SEEDS = 2

@@ -11,9 +11,11 @@ import torch
 from matplotlib.figure import Figure
 
 from clip_invariance.captions import Captions
-from clip_invariance.errors import UsageError
-from clip_invariance.experiments import caption_words, caption_words_measuring, caption_words_training
-from clip_invariance.experiments.caption_words_training import (
+from clip_invariance.chapters.c3_captions import caption_words
+from clip_invariance.chapters.c3_captions import words_figures as draw
+from clip_invariance.chapters.c3_captions import words_measures as caption_words_measuring
+from clip_invariance.chapters.c3_captions import words_training as caption_words_training
+from clip_invariance.chapters.c3_captions.words_training import (
     ARMS,
     FULL,
     GROUPS,
@@ -40,11 +42,11 @@ from clip_invariance.experiments.caption_words_training import (
     training,
     treatments,
 )
+from clip_invariance.errors import UsageError
+from clip_invariance.marks.style import WIDTH, style
 from clip_invariance.models import clip
-from clip_invariance.plots import caption_words as draw
-from clip_invariance.plots.style import WIDTH, style
 from clip_invariance.profiles import get_profile
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.training import contrastive, labels
 from clip_invariance.units import Unit
 

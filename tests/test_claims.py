@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.report import claims as claims_module
-from clip_invariance.report.claims import evaluate, load_claims, rules_digest
-from clip_invariance.report.results import load_results, read_results, read_run, read_sidecar, read_values
+from clip_invariance.results import load_results, read_results, read_run, read_sidecar, read_values
+from clip_invariance.rules import claims as claims_module
+from clip_invariance.rules.claims import evaluate, load_claims, rules_digest
 from results_fixture import value, write_results
 
 RULES = """

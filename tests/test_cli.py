@@ -87,7 +87,7 @@ def test_failures_are_one_line_and_debug_shows_more(
     def fail(*_: object) -> Path:
         raise error
 
-    monkeypatch.setattr("clip_invariance.report.site.build_site", fail)
+    monkeypatch.setattr("clip_invariance.site.build.build_site", fail)
     assert main(["build"]) == code
     assert capsys.readouterr().err == message + "\n"
     assert main(["build", "--debug"]) == code
@@ -107,8 +107,8 @@ def test_report_builds_from_its_own_run(
         asked.append(source)
         return root / "_build" / "site"
 
-    monkeypatch.setattr("clip_invariance.report.run.run_chapters", fake_run)
-    monkeypatch.setattr("clip_invariance.report.site.build_site", fake_build)
+    monkeypatch.setattr("clip_invariance.run.run.run_chapters", fake_run)
+    monkeypatch.setattr("clip_invariance.site.build.build_site", fake_build)
     assert main(["report", "1", "--profile", "smoke", "--set", "steps=4"]) == 0
     assert asked[0].extra == {"steps": "4"}  # type: ignore[attr-defined]
     assert asked[1] == "smoke"

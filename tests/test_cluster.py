@@ -22,10 +22,10 @@ import distributed
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError
-from clip_invariance.report import cluster as cluster_module
-from clip_invariance.report import store as store_module
-from clip_invariance.report.results import read_results
-from clip_invariance.report.store import Progress, Store, run_units
+from clip_invariance.results import read_results
+from clip_invariance.run import cluster as cluster_module
+from clip_invariance.run import store as store_module
+from clip_invariance.run.store import Progress, Store, run_units
 from clip_invariance.units import Unit
 from fake_project import command, environment, run_cli, write_notebook, write_project
 
@@ -55,7 +55,7 @@ def threads():
 """
 
 CELLS = (
-    "from clip_invariance.report import Chapter\nfrom clip_invariance.units import Unit\nfrom clusterlab.work import work",
+    "from clip_invariance.run import Chapter\nfrom clip_invariance.units import Unit\nfrom clusterlab.work import work",
     'chapter = Chapter("01", profile=profile, device=device, seeds=seeds, jobs=jobs, output=output)',
     'units = [Unit(work, {"seed": seed, "log": label, "seconds": rate}) for seed in range(4)]',
     'chapter.table("all", chapter.run(units), title="All", experiment="None.")\nchapter.finish()',
@@ -424,8 +424,8 @@ def test_worker_that_does_not_see_the_store(
 def test_without_dask_there_is_one_clear_line(
     lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "clip_invariance.report.cluster")
-    monkeypatch.delattr("clip_invariance.report.cluster")
+    monkeypatch.delitem(sys.modules, "clip_invariance.run.cluster")
+    monkeypatch.delattr("clip_invariance.run.cluster")
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.chdir(lab)
     assert main([*RUN, "tcp://127.0.0.1:1"]) == 2

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.tabular import dashcam_world, distance_to_optimum, pointwise_mutual_information
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
+from clip_invariance.theory.tabular import dashcam_world, distance_to_optimum, pointwise_mutual_information
 from clip_invariance.training import contrastive
 from clip_invariance.training.augment import crop_and_colour
 from clip_invariance.training.contrastive import fit, masked_loss

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.errors import UsageError
-from clip_invariance.experiments import dashcam, dashcam_story, photographs
-from clip_invariance.experiments.dashcam_arms import (
+from clip_invariance.chapters.c4_dashcam import dashcam, photographs
+from clip_invariance.chapters.c4_dashcam import figures as draw
+from clip_invariance.chapters.c4_dashcam import story as dashcam_story
+from clip_invariance.chapters.c4_dashcam.arms import (
     ARMS,
     LABELS,
     LARGE,
@@ -27,7 +28,7 @@ from clip_invariance.experiments.dashcam_arms import (
     train_unit,
     train_units,
 )
-from clip_invariance.experiments.dashcam_measures import (
+from clip_invariance.chapters.c4_dashcam.measures import (
     ASKED,
     Pictures,
     Reader,
@@ -37,13 +38,13 @@ from clip_invariance.experiments.dashcam_measures import (
     read_pairs,
     read_scenes,
 )
-from clip_invariance.experiments.dashcam_training import SIZE, STUDIED, captions_of, scenes, train
+from clip_invariance.chapters.c4_dashcam.training import SIZE, STUDIED, captions_of, scenes, train
+from clip_invariance.errors import UsageError
+from clip_invariance.marks.style import style
 from clip_invariance.measure.statistics import Estimate
 from clip_invariance.models import clip
-from clip_invariance.plots import dashcam as draw
-from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.training import labels, views
 from clip_invariance.training.augment import crop_and_colour
 from clip_invariance.units import Unit

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from clip_invariance.captions import Captions
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import encoders
 from clip_invariance.models import clip
-from clip_invariance.training import contrastive
+from clip_invariance.training import contrastive, encoders
 
 SIZE = 16
 CAPTIONS = Captions(("a red car", "a banana"), torch.arange(12) % 2)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from clip_invariance.report.explore import Explorer, Mark, explorer, mark_in, names, rate_in_words
+from clip_invariance.site.explore import Explorer, Mark, explorer, mark_in, names, rate_in_words
 from site_fixture import MENTION, REPOSITORY
 
 POLICIES = """row,depth,factor,mentioned,value,low,high,n,chance

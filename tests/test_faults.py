@@ -24,12 +24,12 @@ import pytest
 from child_run import IMPORTED, RUN, execute_here, run_in_child
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError
-from clip_invariance.report import run as run_module
-from clip_invariance.report.claims import CLAIMS_FILE
-from clip_invariance.report.passive import check_notebook, check_picture
-from clip_invariance.report.results import check_files, read_results, run_folder
-from clip_invariance.report.run import _locked
-from clip_invariance.report.site import read_inputs, stage
+from clip_invariance.results import check_files, read_results, run_folder
+from clip_invariance.rules.claims import CLAIMS_FILE
+from clip_invariance.run import run as run_module
+from clip_invariance.run.run import _locked
+from clip_invariance.site.build import read_inputs, stage
+from clip_invariance.site.passive import check_notebook, check_picture
 from fake_project import CELLS, files_below, run_cli, write_notebook, write_project
 from results_fixture import replace_in_run, value, write_results
 

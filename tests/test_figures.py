@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_invariance.plots import captions, dashcam, limits
-from clip_invariance.plots.marks import bounded, end_labels, errors, headline, key
-from clip_invariance.plots.style import SMALL, WIDTH, style
-from clip_invariance.report.chapter import shortened
+from clip_invariance.chapters.c3_captions import figures as captions
+from clip_invariance.chapters.c4_dashcam import figures as dashcam
+from clip_invariance.chapters.c6_limits import figures as limits
+from clip_invariance.marks.marks import bounded, end_labels, errors, headline, key
+from clip_invariance.marks.style import SMALL, WIDTH, style
+from clip_invariance.run.chapter import shortened
 
 #: Pixels of a figure's width on a phone of 390, less the page's margins, and of the smallest letters there.
 PHONE, LETTERS = 358, 9

@@ -12,24 +12,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clip_invariance.experiments import audit, together
-from clip_invariance.experiments.audit import Amounts
+from clip_invariance.audit import measures as audit
+from clip_invariance.audit.audit import run as run_audit
+from clip_invariance.audit.measures import Amounts
+from clip_invariance.chapters import together
 from clip_invariance.models import clip, sentences
 from clip_invariance.profiles import get_profile
-from clip_invariance.report.audit import run as run_audit
-from clip_invariance.report.store import Progress, Store, run_units
+from clip_invariance.run.store import Progress, Store, run_units
 from clip_invariance.training.loop import mixed
 from clip_invariance.units import Unit
 from pretend_gpu import Refused, pretended_gpu
 
 #: By chapter.
 EXPERIMENTS = {
-    "01": "hard_vs_soft",
-    "02": "orbit_averaging",
-    "03": "caption_policies",
-    "04": "dashcam",
-    "05": "recovery",
-    "06": "limits",
+    "01": "c1_places.hard_vs_soft",
+    "02": "c2_orbits.orbit_averaging",
+    "03": "c3_captions.caption_policies",
+    "04": "c4_dashcam.dashcam",
+    "05": "c5_recovery.recovery",
+    "06": "c6_limits.limits",
 }
 
 
@@ -131,7 +132,7 @@ def kind(unit: Unit, content: Sequence[str]) -> object:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("chapter", EXPERIMENTS)
 def test_every_kind_of_unit_runs_there(chapter: str, tmp_path: Path) -> None:
-    experiment = importlib.import_module(f"clip_invariance.experiments.{EXPERIMENTS[chapter]}")
+    experiment = importlib.import_module(f"clip_invariance.chapters.{EXPERIMENTS[chapter]}")
     sentences.encode(["loaded before, as it stays on the processor"])
     with pretended_gpu():
         units = {
@@ -146,7 +147,7 @@ def test_every_kind_of_unit_runs_there(chapter: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("chapter", ["03", "04"])
 def test_encoders_are_trained_together_there(chapter: str, tmp_path: Path) -> None:
-    experiment = importlib.import_module(f"clip_invariance.experiments.{EXPERIMENTS[chapter]}")
+    experiment = importlib.import_module(f"clip_invariance.chapters.{EXPERIMENTS[chapter]}")
     measures = experiment.all_units(get_profile("smoke"), 2, "cuda")
     units = [need for unit in measures for need in unit.needs.values()]
     groups = [group for group in together.groups(units) if len(group) > 1]

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.errors import UsageError
-from clip_invariance.experiments import limits, limits_training
-from clip_invariance.experiments import limits_measures as measures
-from clip_invariance.experiments.limits_training import (
+from clip_invariance.chapters.c6_limits import figures as draw
+from clip_invariance.chapters.c6_limits import limits
+from clip_invariance.chapters.c6_limits import measures as measures
+from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.chapters.c6_limits.training import (
     ARMS,
     CARD_ARMS,
     PROFILE_ARMS,
@@ -27,12 +28,12 @@ from clip_invariance.experiments.limits_training import (
     usual_background,
     width,
 )
+from clip_invariance.errors import UsageError
+from clip_invariance.marks.style import style
 from clip_invariance.measure.statistics import Estimate
 from clip_invariance.models import clip
-from clip_invariance.plots import limits as draw
-from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.worlds import collages
 
 SMOKE, QUICK = PROFILES["smoke"], PROFILES["quick"]

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from clip_invariance.experiments import (
-    caption_training,
-    caption_words_training,
-    dashcam_arms,
-    dashcam_training,
-    encoders,
-    limits_training,
-    orbit_training,
-    place_informative,
-    place_support,
-    recovery,
-    red_green,
-    scenes,
-)
+from clip_invariance.chapters.c1_places import place_informative, place_support, red_green
+from clip_invariance.chapters.c2_orbits import training as orbit_training
+from clip_invariance.chapters.c3_captions import training as caption_training
+from clip_invariance.chapters.c3_captions import words_training as caption_words_training
+from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
+from clip_invariance.chapters.c4_dashcam import training as dashcam_training
+from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.training import encoders
 from clip_invariance.worlds import cards, collages
+from clip_invariance.worlds import placed as scenes
 from clip_invariance.worlds.digits import NATIVE_SIZE
 from clip_invariance.worlds.red_green import SIZE as SQUARES_SIZE
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from clip_invariance.report import provenance
-from clip_invariance.report.claims import evaluate, load_claims
-from clip_invariance.report.progress import path_beside
-from clip_invariance.report.results import load_results, notebooks, read_run
+from clip_invariance.results import load_results, notebooks, read_run
+from clip_invariance.rules.claims import evaluate, load_claims
+from clip_invariance.run import provenance
+from clip_invariance.run.progress import path_beside
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -53,7 +53,7 @@ def test_what_notebooks_import_is_light() -> None:
     imports = {
         ast.unparse(node) for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert "from clip_invariance.experiments import recovery" in imports
+    assert "from clip_invariance.chapters.c5_recovery import recovery" in imports
     script = "\n".join(["import sys", *sorted(imports), f"print([name for name in {slow} if name in sys.modules])"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import results_fixture
-from clip_invariance.report.claims import Condition
 from clip_invariance.report.numbers import (
     NO_BREAK_SPACE,
     SHARES,
@@ -22,7 +21,8 @@ from clip_invariance.report.numbers import (
     shortest,
     with_unit,
 )
-from clip_invariance.report.results import Value, read_results
+from clip_invariance.results import Value, read_results
+from clip_invariance.rules.claims import Condition
 from site_fixture import value_record
 
 

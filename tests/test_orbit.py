@@ -268,7 +268,7 @@ def test_no_forward_pass_exceeds_the_chunk() -> None:
 MEMORY_SCRIPT = """
 import torch
 from torch import nn
-from clip_invariance.report.provenance import peak_memory_mb  # not getrusage: a child begins at its parent's peak
+from clip_invariance.run.provenance import peak_memory_mb  # not getrusage: a child begins at its parent's peak
 from clip_invariance.models.orbit import OrbitModel, torus_shifts
 torch.set_num_threads(1)
 net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3, stride=4), nn.Flatten())

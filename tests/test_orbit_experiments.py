@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.errors import UsageError
-from clip_invariance.experiments import orbit_averaging, orbit_cost, orbit_sampling, orbit_training
-from clip_invariance.experiments.orbit_worlds import (
+from clip_invariance.chapters.c2_orbits import cost as orbit_cost
+from clip_invariance.chapters.c2_orbits import figures as draw
+from clip_invariance.chapters.c2_orbits import orbit_averaging
+from clip_invariance.chapters.c2_orbits import sampling as orbit_sampling
+from clip_invariance.chapters.c2_orbits import training as orbit_training
+from clip_invariance.chapters.c2_orbits.orbits import (
     DIGITS,
     cut_at,
     example_pixels,
@@ -19,12 +22,12 @@ from clip_invariance.experiments.orbit_worlds import (
     shifts,
     torus_net,
 )
+from clip_invariance.errors import UsageError
+from clip_invariance.marks.style import style
 from clip_invariance.measure.statistics import Estimate
 from clip_invariance.models.orbit import OrbitModel, rotations
-from clip_invariance.plots import orbits as draw
-from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.training.orbits import averaged_logits, fit_orbits
 
 

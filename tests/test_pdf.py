@@ -10,8 +10,8 @@ import pytest
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.report.pdf import build_pdf, find_browser, print_page, title_page
-from clip_invariance.report.site import PDF, build_site, inputs_digest, printed, read_inputs
+from clip_invariance.site.build import PDF, build_site, inputs_digest, printed, read_inputs
+from clip_invariance.site.pdf import build_pdf, find_browser, print_page, title_page
 from site_fixture import make_project
 
 
@@ -116,7 +116,7 @@ def test_failed_printing_keeps_the_last_pdf(report: tuple[Path, Path, Path], mon
     def fail(*_: object) -> Path:
         raise ReportError("the site was not built")
 
-    monkeypatch.setattr("clip_invariance.report.pdf.run_jupyter_book", fail)
+    monkeypatch.setattr("clip_invariance.site.pdf.run_jupyter_book", fail)
     with pytest.raises(ReportError, match="not built"):
         build_pdf(project, claims_file=claims_file)
     assert paper.read_bytes() == before

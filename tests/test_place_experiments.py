@@ -6,17 +6,18 @@ import pandas as pd
 import pytest
 import torch
 
+from clip_invariance.chapters.c1_places import figures as draw
+from clip_invariance.chapters.c1_places import hard_vs_soft, place_informative, place_support
+from clip_invariance.chapters.c1_places import more_figures as representations
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import hard_vs_soft, place_informative, place_support, scenes
-from clip_invariance.experiments.scenes import CLASSES, MIDLINE, ONE_PLACE, SIZE
+from clip_invariance.marks.marks import NOT_RUN
 from clip_invariance.models.convnets import Classifier
-from clip_invariance.plots import places as draw
-from clip_invariance.plots import representations
-from clip_invariance.plots.marks import NOT_RUN
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.training.supervised import outputs
+from clip_invariance.worlds import placed as scenes
 from clip_invariance.worlds.canvas import everywhere, sample_factors
+from clip_invariance.worlds.placed import CLASSES, MIDLINE, ONE_PLACE, SIZE
 
 
 def test_the_mixed_arm_keeps_odd_objects_below_the_midline_and_even_ones_anywhere() -> None:

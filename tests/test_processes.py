@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import pytest
 import threadpoolctl
 
-from clip_invariance.experiments import recovery
+from clip_invariance.chapters.c5_recovery import recovery
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.processes import processes
-from clip_invariance.report.store import _imports, _job
+from clip_invariance.run.processes import processes
+from clip_invariance.run.store import _imports, _job
 
 
 def variable(name: str) -> str | None:
@@ -64,7 +64,7 @@ assert threads == 1, "a fork server with threads must not be copied"
 assert imported == here.HEAVY, imported
 assert set(counts) == {1}, counts
 """
-HEAVY = ["clip_invariance.report.store", "open_clip", "peft", "torch", "torch._dynamo"]
+HEAVY = ["clip_invariance.run.store", "open_clip", "peft", "torch", "torch._dynamo"]
 
 
 def imports_of_tuning() -> list[str]:

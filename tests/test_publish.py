@@ -12,10 +12,10 @@ from bs4 import BeautifulSoup
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.report.claims import Claim
 from clip_invariance.report.publish import publish
-from clip_invariance.report.results import check_files, load_results, read_results, read_run, sha256
 from clip_invariance.report.verify import Ruling, compare
+from clip_invariance.results import check_files, load_results, read_results, read_run, sha256
+from clip_invariance.rules.claims import Claim
 from fake_project import files_below
 from results_fixture import replace_in_run, value, write_results
 

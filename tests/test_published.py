@@ -7,9 +7,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
-from clip_invariance.experiments import published
-from clip_invariance.plots import published as draw
-from clip_invariance.plots.style import style
+from clip_invariance.chapters.c6_limits import published
+from clip_invariance.chapters.c6_limits import published_figures as draw
+from clip_invariance.marks.style import style
 
 BIBLIOGRAPHY = Path(__file__).parents[1] / "book" / "references.bib"
 

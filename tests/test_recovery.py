@@ -17,13 +17,15 @@ from open_clip.model import CLIP
 from torch import nn
 
 from clip_invariance.captions import Captions
-from clip_invariance.errors import UsageError
-from clip_invariance.experiments import dashcam_measures, recovery, recovery_pictures, recovery_training
-from clip_invariance.experiments.dashcam_arms import ARMS, train_unit
-from clip_invariance.experiments.dashcam_measures import ASKED, word_classes
-from clip_invariance.experiments.dashcam_training import captions_of, scenes
-from clip_invariance.experiments.recovery import Measured
-from clip_invariance.experiments.recovery_pictures import (
+from clip_invariance.chapters.c4_dashcam import measures as dashcam_measures
+from clip_invariance.chapters.c4_dashcam.arms import ARMS, train_unit
+from clip_invariance.chapters.c4_dashcam.measures import ASKED, word_classes
+from clip_invariance.chapters.c4_dashcam.training import captions_of, scenes
+from clip_invariance.chapters.c5_recovery import figures as draw
+from clip_invariance.chapters.c5_recovery import pictures as recovery_pictures
+from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import training as recovery_training
+from clip_invariance.chapters.c5_recovery.pictures import (
     CLOSE,
     DARK,
     FOG,
@@ -35,17 +37,18 @@ from clip_invariance.experiments.recovery_pictures import (
     exams,
     pool_scenes,
 )
-from clip_invariance.experiments.recovery_tuning import BOLD, GENTLE, RATES, _classes, pixels_by_labels
+from clip_invariance.chapters.c5_recovery.recovery import Measured
+from clip_invariance.chapters.c5_recovery.tuning import BOLD, GENTLE, RATES, _classes, pixels_by_labels
+from clip_invariance.errors import UsageError
+from clip_invariance.marks.style import style
 from clip_invariance.measure.decodability import fit_probes
 from clip_invariance.measure.stages import linear_heads, stages
 from clip_invariance.measure.statistics import Estimate
 from clip_invariance.measure.word_map import fit_word_map
 from clip_invariance.measure.zero_shot import zero_shot_accuracy
 from clip_invariance.models import clip
-from clip_invariance.plots import recovery as draw
-from clip_invariance.plots.style import style
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import load_claims
+from clip_invariance.rules.claims import load_claims
 from clip_invariance.training import contrastive, tuning
 from clip_invariance.training.tuning import METHODS
 from clip_invariance.training.views import loss_of_views

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clip_invariance.chapters.c1_places.red_green import BORDERS, network
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments.red_green import BORDERS, network
 from clip_invariance.worlds.red_green import BOX, SIZE, SWAP, draw
 
 

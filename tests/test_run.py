@@ -21,10 +21,10 @@ import pytest
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.measure.statistics import Estimate
-from clip_invariance.report import Chapter
-from clip_invariance.report.chapter import _digits, _tolerance
-from clip_invariance.report.results import check_files, read_results, read_sidecar, select_chapters
-from clip_invariance.report.run import _inputs, _locked, default_profile, run_folder, typed_parameters
+from clip_invariance.results import check_files, read_results, read_sidecar, select_chapters
+from clip_invariance.run import Chapter
+from clip_invariance.run.chapter import _digits, _tolerance
+from clip_invariance.run.run import _inputs, _locked, default_profile, run_folder, typed_parameters
 from fake_project import CELLS, command, environment, files_below, run_cli, write_notebook, write_project
 
 Finished = tuple[Path, subprocess.CompletedProcess[str]]
@@ -239,7 +239,7 @@ time.sleep(1)"""
 def test_notebook_without_finish_is_not_a_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("clip_invariance.report.run._execute", lambda *_: None)
+    monkeypatch.setattr("clip_invariance.run.run._execute", lambda *_: None)
     assert main(list(RUN)) == 1
     assert "call chapter.finish()" in capsys.readouterr().err.splitlines()[-1]
     assert not figures(project).exists()
@@ -280,13 +280,13 @@ def test_bad_arguments_start_nothing(
 def test_cuda_where_there_is_none(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clip_invariance.report.provenance.has_cuda", lambda: False)
+    monkeypatch.setattr("clip_invariance.run.provenance.has_cuda", lambda: False)
     assert default_profile() == "quick"
     assert main(["run", "--device", "cuda"]) == 2
     assert "PyTorch finds none here" in capsys.readouterr().err
     with pytest.raises(UsageError, match="PyTorch finds none here"):
         Chapter("01", profile="quick", device="cuda")
-    monkeypatch.setattr("clip_invariance.report.provenance.has_cuda", lambda: True)
+    monkeypatch.setattr("clip_invariance.run.provenance.has_cuda", lambda: True)
     assert default_profile() == "full"
 
 
@@ -305,7 +305,7 @@ def test_folder_that_cannot_be_written(project: Path, capsys: pytest.CaptureFixt
 
 
 def test_missing_data_package_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clip_invariance.report.provenance.PACKAGES", ("no-such-artwork",))
+    monkeypatch.setattr("clip_invariance.run.provenance.PACKAGES", ("no-such-artwork",))
     with pytest.raises(UsageError, match="no-such-artwork is not installed"):
         Chapter("01", profile="quick", device="cpu")
 

@@ -22,9 +22,11 @@ from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.report.claims import CLAIMS_FILE
-from clip_invariance.report.results import NOTEBOOK
-from clip_invariance.report.site import (
+from clip_invariance.report.verify import rerun_page
+from clip_invariance.report.words import duration, plain
+from clip_invariance.results import NOTEBOOK
+from clip_invariance.rules.claims import CLAIMS_FILE
+from clip_invariance.site.build import (
     Inputs,
     build_site,
     inputs_digest,
@@ -34,10 +36,8 @@ from clip_invariance.report.site import (
     stage,
     status_page,
 )
-from clip_invariance.report.sphinx_ext import readable_share
-from clip_invariance.report.sphinx_pages import Origin, banner, citation
-from clip_invariance.report.verify import rerun_page
-from clip_invariance.report.words import duration, plain
+from clip_invariance.site.sphinx_ext import readable_share
+from clip_invariance.site.sphinx_pages import Origin, banner, citation
 from site_fixture import REPOSITORY, STEM, built_project, make_project, write_results
 
 

@@ -12,8 +12,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from clip_invariance.errors import ReportError
-from clip_invariance.report.results import write_json
 from clip_invariance.report.speed import SPEED, ChapterCost, Point, Ratio, Speed, exponent, predicted, read_speed
+from clip_invariance.results import write_json
 from site_fixture import make_project
 
 PAIRS = [(1.0, 4.0), (2.0, 5.0), (1.0, 3.0)]
@@ -99,7 +99,7 @@ def build(tmp_path: Path, speed: Speed | None) -> tuple[BeautifulSoup, str]:
     page = f"# Cost\n\n{tables}```{{speed-figure}}\n:alt: Lines rise.\nA caption.\n```\n"
     (source / "index.md").write_text(page, encoding="utf-8")
     warnings = io.StringIO()
-    extensions = ["myst_parser", "clip_invariance.report.sphinx_ext", "clip_invariance.report.speed_pages"]
+    extensions = ["myst_parser", "clip_invariance.site.sphinx_ext", "clip_invariance.site.speed_pages"]
     settings = {"extensions": extensions, "clip_invariance_claims": str(claims_file)}
     with patch_docutils(), docutils_namespace():
         Sphinx(

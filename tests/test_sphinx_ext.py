@@ -13,8 +13,8 @@ from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-from clip_invariance.report.claims import CLAIMS_FILE, load_claims
-from clip_invariance.report.sphinx_ext import (
+from clip_invariance.rules.claims import CLAIMS_FILE, load_claims
+from clip_invariance.site.sphinx_ext import (
     MARKS,
     MEANINGS,
     VERDICTS,
@@ -129,7 +129,7 @@ def small_build(folder: Path, pages: dict[str, str], profile: str = "") -> tuple
     (source / "index.md").write_text("# Index\n\n```{toctree}\n:glob:\nbook/*\n```\n")
     warnings = io.StringIO()
     settings = {
-        "extensions": ["myst_parser", "clip_invariance.report.sphinx_ext", "clip_invariance.report.explore"],
+        "extensions": ["myst_parser", "clip_invariance.site.sphinx_ext", "clip_invariance.site.explore"],
         "myst_enable_extensions": ["dollarmath"],
         "clip_invariance_claims": str(claims_file),
     }

@@ -18,8 +18,8 @@ import pytest
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report import store as store_module
-from clip_invariance.report.store import Entry, Progress, Store, run_units, sources, unit_key
+from clip_invariance.run import store as store_module
+from clip_invariance.run.store import Entry, Progress, Store, run_units, sources, unit_key
 from clip_invariance.units import Unit
 
 ENVIRONMENT = {"numpy": "0", "torch": "1"}
@@ -261,7 +261,7 @@ def test_units_must_be_importable_and_plain(experiment: Any, store: Store) -> No
 PAGES = """
 import resource, sys, torch
 from torch import nn
-from clip_invariance.report.store import keep_freed_memory
+from clip_invariance.run.store import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 torch.set_num_threads(1)
@@ -291,7 +291,7 @@ def test_freed_memory_is_asked_for_once() -> None:
 
 HELD = """
 import sys, torch
-from clip_invariance.report.store import give_back_freed_memory, keep_freed_memory
+from clip_invariance.run.store import give_back_freed_memory, keep_freed_memory
 def held():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1024
 keep_freed_memory()

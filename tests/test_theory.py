@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.tabular import (
+from clip_invariance.theory.tabular import (
     Direction,
     check_world,
     collapse_bound,

@@ -13,14 +13,16 @@ from safetensors.torch import load
 from torch import Tensor
 
 from clip_invariance.captions import Captions
+from clip_invariance.chapters import together as at_once
+from clip_invariance.chapters.c3_captions import training as caption_training
+from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
+from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.errors import UsageError
-from clip_invariance.experiments import caption_training, dashcam_arms, dashcam_training
-from clip_invariance.experiments import together as at_once
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report import store as store_module
-from clip_invariance.report.store import Progress, Store, _job, run_units
+from clip_invariance.run import store as store_module
+from clip_invariance.run.store import Progress, Store, _job, run_units
 from clip_invariance.training import contrastive, together
 from clip_invariance.units import Unit
 

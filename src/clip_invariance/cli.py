@@ -23,7 +23,7 @@ from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES, get_profile
 
 if TYPE_CHECKING:
-    from clip_invariance.report.claims import ClaimRow
+    from clip_invariance.rules.claims import ClaimRow
 
 # Commands import what they need: papermill, matplotlib and torch take seconds that --help should not.
 
@@ -123,8 +123,8 @@ def pdf(source: Source = "published") -> None:
     clip-invariance pdf                published results
     clip-invariance pdf --from quick   your run at profile quick, laid over the published results
     """
-    from clip_invariance.report.pdf import build_pdf
-    from clip_invariance.report.results import find_project
+    from clip_invariance.results import find_project
+    from clip_invariance.site.pdf import build_pdf
 
     print(build_pdf(find_project(), source))
     _build(source)
@@ -171,7 +171,7 @@ def verify(
     clip-invariance verify --profile quick
     clip-invariance verify --from ~/Downloads/their-run --json
     """
-    from clip_invariance.report.results import complete_folders, find_project, run_folder, select_chapters
+    from clip_invariance.results import complete_folders, find_project, run_folder, select_chapters
 
     project = find_project()
     if folder and (profile or chapters):
@@ -180,7 +180,7 @@ def verify(
     if profile:
         get_profile(profile)
     from clip_invariance.report import verify as verification  # takes seconds: after the checks
-    from clip_invariance.report.run import Options, default_profile, run_chapters
+    from clip_invariance.run.run import Options, default_profile, run_chapters
 
     if folder:
         comparison, page = verification.verify_folder(project, folder)
@@ -232,7 +232,7 @@ def publish(
     clip-invariance publish 1 --profile standard
     """
     from clip_invariance.report.publish import publish as promote
-    from clip_invariance.report.results import find_project
+    from clip_invariance.results import find_project
 
     for line in promote(find_project(), chapters or [], profile, force):
         print(line.removeprefix("- "))
@@ -242,16 +242,16 @@ def publish(
 def claims(as_json: AsJson = False, source: Source = "published") -> None:
     """Print the claims with their verdicts.
 
-    Rules are registered in src/clip_invariance/report/claims.toml; each verdict follows from published values, or
+    Rules are registered in src/clip_invariance/rules/claims.toml; each verdict follows from published values, or
     with --from from those of your run.
 
     \b
     clip-invariance claims
     clip-invariance claims --from quick --json
     """
-    from clip_invariance.report.claims import evaluate, find_value, load_claims
     from clip_invariance.report.numbers import bounded, in_full
-    from clip_invariance.report.results import find_project, load_results
+    from clip_invariance.results import find_project, load_results
+    from clip_invariance.rules.claims import evaluate, find_value, load_claims
 
     results = load_results(find_project(), source)
     rows = evaluate(load_claims(), results)
@@ -298,7 +298,7 @@ def audit(
     clip-invariance audit --model ViT-B-32-quickgelu --pretrained weights.safetensors --scenes 400
     clip-invariance audit --model local-dir:my-clip --device cuda
     """
-    from clip_invariance.report import audit as auditing
+    from clip_invariance.audit import audit as auditing
 
     done = auditing.run(model, pretrained, device=device, scenes=scenes, seeds=seeds, output=output)
     for header, rows in auditing.summary(done.table):
@@ -313,7 +313,7 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this
 
     The pages also open straight from the folder: _build/site/index.html.
     """
-    from clip_invariance.report.results import find_project
+    from clip_invariance.results import find_project
 
     site = find_project() / "_build" / "site"
     if not (site / "index.html").is_file():
@@ -337,13 +337,13 @@ def _run(
     settings: list[str] | None,
     scheduler: str,
 ) -> tuple[str, list[Path]]:
-    from clip_invariance.report.results import find_project, select_chapters
+    from clip_invariance.results import find_project, select_chapters
 
     project = find_project()
     notebooks = select_chapters(project, chapters or [])
     if profile:
         get_profile(profile)
-    from clip_invariance.report.run import Options, default_profile, run_chapters  # takes seconds: after the checks
+    from clip_invariance.run.run import Options, default_profile, run_chapters  # takes seconds: after the checks
 
     extra = {}
     for setting in settings or []:
@@ -357,8 +357,8 @@ def _run(
 
 
 def _build(source: str) -> None:
-    from clip_invariance.report.results import find_project
-    from clip_invariance.report.site import build_site
+    from clip_invariance.results import find_project
+    from clip_invariance.site.build import build_site
 
     site = build_site(find_project(), source)
     print(f"{site / 'index.html'}\nopen it in a browser, or run `clip-invariance serve`")

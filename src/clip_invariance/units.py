@@ -1,6 +1,6 @@
 """The unit of work: one training run or one evaluation, described but not yet run.
 
-Experiments return lists of units; :mod:`clip_invariance.report.store` runs each at most once and keeps its table.
+Experiments return lists of units; :mod:`clip_invariance.run.store` runs each at most once and keeps its table.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Module and function, without the package: ``experiments.place_support.accuracy_by_place``."""
+        """Module and function, without the package: ``chapters.c1_places.place_support.accuracy_by_place``."""
         return f"{self.function.__module__}.{self.function.__qualname__}".removeprefix("clip_invariance.")

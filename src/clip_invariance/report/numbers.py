@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from clip_invariance.report.claims import Condition
-from clip_invariance.report.results import MAX_DIGITS, Results, Value
+from clip_invariance.results import MAX_DIGITS, Results, Value
+from clip_invariance.rules.claims import Condition
 
 NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES, get_profile
-from clip_invariance.report.claims import load_claims, rules_digest
-from clip_invariance.report.provenance import now
-from clip_invariance.report.results import (
+from clip_invariance.results import (
     NOTEBOOK,
     PUBLISHED,
     Results,
@@ -25,6 +23,8 @@ from clip_invariance.report.results import (
     swap_folder,
     write_bytes,
 )
+from clip_invariance.rules.claims import load_claims, rules_digest
+from clip_invariance.run.provenance import now
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"

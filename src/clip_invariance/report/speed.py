@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clip_invariance.report.results import Count, ProfileName, Record, RunRecord, Seconds, Text, read_record
+from clip_invariance.results import Count, ProfileName, Record, RunRecord, Seconds, Text, read_record
 
 SPEED = Path("book/_data/speed.json")
 FIGURE = "growth"

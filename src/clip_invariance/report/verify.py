@@ -11,9 +11,9 @@ from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.claims import Claim, evaluate, load_claims
 from clip_invariance.report.numbers import bounded, in_full, number, with_unit
-from clip_invariance.report.results import (
+from clip_invariance.report.words import plain, run_line, table
+from clip_invariance.results import (
     PUBLISHED,
     Results,
     RunRecord,
@@ -24,7 +24,7 @@ from clip_invariance.report.results import (
     write_bytes,
     write_json,
 )
-from clip_invariance.report.words import plain, run_line, table
+from clip_invariance.rules.claims import Claim, evaluate, load_claims
 
 PAGE = "verify.html"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from clip_invariance.report.numbers import NO_BREAK_SPACE
-from clip_invariance.report.results import RunRecord
-from clip_invariance.report.sphinx_ext import machine, short_commit
+from clip_invariance.results import RunRecord, Sidecar
 
 NO_BREAK_HYPHEN = "\u2011"
 
@@ -46,3 +45,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     ]
     lines = [f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *labelled]]
     return "\n".join([":::{container} table-stacks", *lines, ":::", ""])
+
+
+def machine(run: RunRecord | Sidecar) -> str:
+    """Device as readers know it: the processor's name, and CPU or GPU where the name does not tell."""
+    kind = "GPU" if run.device == "cuda" else "CPU"
+    return run.device_name if kind in run.device_name else f"{run.device_name} ({kind})"
+
+
+def short_commit(run: RunRecord | Sidecar) -> str:
+    """Seven digits of the commit, and whether the tree had changes on top."""
+    return (run.commit[:7] or "unknown") + (" with uncommitted changes" if run.dirty else "")

@@ -1,0 +1,1 @@
+"""One room a chapter: its arms, trainings, measures, tables, numbers and figures."""

@@ -1,0 +1,414 @@
+"""Figures of chapter 3 about the words of captions: media, synonyms, a source token, labels, curation."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from clip_invariance.chapters.c3_captions import words_training as training
+from clip_invariance.chapters.c3_captions.caption_words import CURATIONS, FROZEN, MEDIA, RECIPES, SHIFTED, TRAINED
+from clip_invariance.marks.marks import NOT_RUN, bounded, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
+from clip_invariance.worlds import scenes
+
+
+def _cell(table: pd.DataFrame, **keys: object) -> pd.Series | None:
+    """The one row with these entries, or None."""
+    chosen = np.ones(len(table), dtype=bool)
+    for name, wanted in keys.items():
+        chosen &= (table[name] == wanted).to_numpy()
+    rows = table[chosen]
+    return rows.iloc[0] if len(rows) else None
+
+
+def _at(by: pd.DataFrame, row: str | tuple[str, str], column: str) -> float:
+    """One number of a pivoted table."""
+    return float(by[column].loc[row])
+
+
+# ---------------------------------------------------------------- the pictures
+
+PICTURES = {
+    "in training": (0, {}),
+    "line drawing": (0, {"medium": training.LINE}),
+    "flat colours": (0, {"medium": training.FLAT}),
+    "other background": (0, {"background": 3}),
+    "small": (0, {"size": 0}),
+    "careless source": (0, {}),
+    "in training ": (4, {}),
+    "also in training": (4, {"medium": training.LINE}),
+}
+
+
+def example_pixels(seed: int = 3) -> pd.DataFrame:
+    """One banana and one mushroom as the experiments show them: picture, row, column, red, green, blue."""
+    plain = training.collection(1, seed)
+    parts = []
+    for name, (number, changes) in PICTURES.items():
+        scene = scenes.change(plain, "object", number)
+        scene = scenes.change(scenes.change(scene, "rotation", 1), "place", 0)
+        for factor, value in changes.items():
+            scene = scenes.change(scene, factor, value)
+        image = scenes.render(scene, size=training.SIZE)
+        image = training.careless(image, seed) if name == "careless source" else image
+        rows, columns = torch.meshgrid(torch.arange(training.SIZE), torch.arange(training.SIZE), indexing="ij")
+        red, green, blue = (channel.flatten().numpy() for channel in image[0])
+        parts.append(
+            pd.DataFrame(
+                {"picture": name, "row": rows.flatten().numpy(), "column": columns.flatten().numpy(),
+                 "red": red, "green": green, "blue": blue}
+            )
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def pictures(pixels: pd.DataFrame) -> Figure:
+    """Two rows of pictures, enlarged: a banana, as trained and shifted, and a mushroom in two media."""
+    names = list(dict.fromkeys(pixels["picture"]))
+    figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 3.1), layout="constrained")
+    for ax, name in zip(axes.flat, names, strict=True):
+        cells = pixels[pixels["picture"] == name]
+        ax.imshow(cells[["red", "green", "blue"]].to_numpy().reshape(training.SIZE, training.SIZE, 3).astype("uint8"),
+                  interpolation="nearest")  # fmt: skip
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(name.strip(), loc="center", fontweight="normal", fontsize=SMALL, pad=4)
+        ax.spines[:].set_visible(False)
+    headline(figure, "One thing as training shows it, and as it does not")
+    return figure
+
+
+def describe_pictures(pixels: pd.DataFrame) -> str:
+    """Alt text of :func:`pictures`."""
+    names = list(dict.fromkeys(name.strip() for name in pixels["picture"]))
+    return (
+        f"Small pictures of {training.SIZE} by {training.SIZE} pixels: a drawn banana {', '.join(names[:6])}; a mushroom in "
+        "full colour and as a line drawing, both in training."
+    )
+
+
+# ---------------------------------------------------------------- C21
+
+ARM_WORDS = {
+    "named_drawn": "drawings: yes\nmedium: named",
+    "unnamed_drawn": "drawings: yes\nmedium: not named",
+    "silent_drawn": "drawings: yes, called\n“a sketch of a thing”",
+    "named_plain": "drawings: none\nmedium: named",
+    "unnamed_plain": "drawings: none\nmedium: not named",
+}
+CHANCE_AMONG_HELD_OUT = 100 / training.HELD_OUT
+LINES, COLOURS = "line_held_out", "full_held_out"
+
+
+def medium_transfer(table: pd.DataFrame) -> Figure:
+    """Accuracy on the held-out objects, drawn in lines and in full colour, one row per arm."""
+    arms = [arm for arm in MEDIA if arm in set(table["arm"])]
+    table = bounded(table)
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(arms) + 1.5), layout="constrained")
+    for y, arm in enumerate(arms):
+        for test_set, colour, filled in ((COLOURS, faint(), False), (LINES, PALETTE["blue"], True)):
+            row = _cell(table, arm=arm, group=test_set)
+            if row is not None:
+                dot(ax, row, y, colour, filled=filled)
+    level(ax, CHANCE_AMONG_HELD_OUT, "chance")
+    row_names(ax, [ARM_WORDS[arm] for arm in arms])
+    ax.set_xlim(0, 104)
+    ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
+    key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
+    headline(figure, "Line drawings of held-out objects, by what captions say")
+    return figure
+
+
+def describe_medium_transfer(table: pd.DataFrame) -> str:
+    """Alt text of :func:`medium_transfer`."""
+    parts = []
+    for arm in MEDIA:
+        lines, colours = _cell(table, arm=arm, group=LINES), _cell(table, arm=arm, group=COLOURS)
+        if lines is not None and colours is not None:
+            words = ARM_WORDS[arm].replace("\n", ", ")
+            parts.append(f"{words}: {lines['value']:.0f} % drawn, {colours['value']:.0f} % in full colour")
+    return (
+        "Zero-shot accuracy among four objects whose line drawings never occur in training, by what occurs and what the "
+        f"captions say: {'; '.join(parts)}. Chance is {CHANCE_AMONG_HELD_OUT:.0f} %."
+    )
+
+
+# ---------------------------------------------------------------- C22
+
+ENCODERS = {
+    "sketched": "trained here, objects that\nsome captions call a sketch",
+    "never sketched": "trained here, objects that\nno caption calls a sketch",
+    "sentences": "published\nsentence encoder",
+}
+NEIGHBOURS = {
+    "other_medium": ("“a sketch of X”", PALETTE["blue"], True),
+    "other_object": ("“a picture of Y”", PALETTE["orange"], False),
+}
+
+
+def text_neighbours(table: pd.DataFrame) -> Figure:
+    """Cosines of "a picture of X" with its two kinds of neighbours, one row per text encoder."""
+    names = [name for name in ENCODERS if name in set(table["encoder"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(names) + 1.4), layout="constrained")
+    for y, name in enumerate(names):
+        for metric, (_, colour, filled) in NEIGHBOURS.items():
+            row = _cell(table, encoder=name, metric=metric)
+            if row is not None:
+                dot(ax, row, y, colour, filled=filled)
+    row_names(ax, [ENCODERS[name] for name in names])
+    ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
+    ax.set_xlabel("cosine with “a picture of X”")
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in NEIGHBOURS.values()})
+    headline(figure, "Same thing or same medium: which texts are closer?")
+    return figure
+
+
+def describe_text_neighbours(table: pd.DataFrame) -> str:
+    """Alt text of :func:`text_neighbours`."""
+    by = table.pivot(index="encoder", columns="metric", values="value")
+    parts = [
+        f"{ENCODERS[name].replace(chr(10), ' ')}: sketch of X {_at(by, name, 'other_medium'):.2f}, "
+        f"picture of Y {_at(by, name, 'other_object'):.2f}"
+        for name in ENCODERS
+        if name in by.index
+    ]
+    return f"Cosine of the text “a picture of X” with two other texts, by text encoder. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- C15
+
+TEXT_TOWERS = {
+    TRAINED: ("text tower trained from nothing", PALETTE["orange"], "o"),
+    FROZEN: ("text tower that knows meanings", PALETTE["blue"], "s"),
+}
+CLOSENESS_TITLE = "Distance of two pictures, by how alike their captions are"
+
+
+def caption_closeness(table: pd.DataFrame) -> Figure:
+    """Distance of two pictures against the share of equal captions, and against the closeness of two names."""
+    if table.empty:
+        return not_run(CLOSENESS_TITLE)
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharey=True, layout="constrained")
+    shared = table[table["names"].isin(["shared", "other"])]
+    never = table[table["names"] != "shared"]
+    columns = (("shared", shared), ("closeness", never))
+    for ax, (x, rows) in zip(axes, columns, strict=True):
+        for number, (arm, (_, colour, marker)) in enumerate(TEXT_TOWERS.items()):
+            own = rows[rows["arm"] == arm]
+            if own.empty:
+                continue
+            where = own[x].astype(float) + (0.012 * (2 * number - 1) if x == "shared" else 0.0)
+            ax.plot(where, own["separation"], marker, color=colour, markersize=4, alpha=0.45, markeredgewidth=0)
+            ends = np.array([own[x].min(), own[x].max()], dtype=float)
+            slope, start = np.polyfit(own[x].astype(float), own["separation"].astype(float), 1)
+            ax.plot(ends, start + slope * ends, color=colour)
+        floor(ax, 1)
+        ax.set_ylabel("distance of two pictures,\nin distances between objects")
+        ax.set_ylim(0, 1.08 * max(1.2, float(table["separation"].max())))
+    axes[0].set_xlabel("share of captions with the same name")
+    axes[1].set_xlabel("cosine of the two captions\nin a published sentence encoder")
+    axes[0].set_title("two unlike names, shared to some degree", fontweight="normal")
+    axes[1].set_title("two names, never shared: from unlike to synonym", fontweight="normal")
+    axes[0].text(0.995, 1, "as far as another object", transform=axes[0].get_yaxis_transform(), ha="right",
+                 va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
+    key(figure, {label: (colour, marker, True) for label, colour, marker in TEXT_TOWERS.values()})
+    headline(figure, CLOSENESS_TITLE)
+    return figure
+
+
+def describe_caption_closeness(table: pd.DataFrame) -> str:
+    """Alt text of :func:`caption_closeness`."""
+    if table.empty:
+        return f"Distance of two pictures of one thing by how alike their captions are: {NOT_RUN}."
+    kinds = {"other": "unlike names", "related": "related names", "synonym": "synonyms"}
+    never = table[table["names"].isin(list(kinds))]
+    kind = never.groupby(["arm", "names"])["separation"].mean()
+    degree = table[table["shared"] > 0].groupby(["arm", "shared"])["separation"].mean()
+    cosines = never.groupby("names")["closeness"].mean()
+    parts = [
+        f"{label}: " + ", ".join(f"{word} {kind[arm, name]:.2f}" for name, word in kinds.items())
+        + "".join(f", {'the same name' if part == 1 else f'the same name in {100 * part:g} %'} {mean:.2f}"
+                  for part, mean in degree[arm].items())
+        for arm, (label, _, _) in TEXT_TOWERS.items()
+        if arm in set(table["arm"])
+    ]  # fmt: skip
+    return (
+        "Mean distance of two pictures of one thing before two backgrounds, in distances between objects, by the names that "
+        f"captions give it. {'; '.join(parts)}. Mean cosine of two captions in a published sentence encoder: "
+        f"{', '.join(f'{word} {cosines[name]:.2f}' for name, word in kinds.items())}."
+    )
+
+
+# ---------------------------------------------------------------- C20
+
+CURATION_WORDS = {
+    "unnamed_plain": "clean captions",
+    "unrelated": "40 % unrelated captions",
+    "named_plain": "captions name the medium",
+    "named_drawn": "+ drawings, medium named",
+    "unnamed_drawn": "+ drawings, not named",
+    "silent_drawn": "+ drawings called things",
+    "vit": "clean captions, a ViT",
+    "augmented": "clean captions, augmented",
+}
+SET_WORDS = {
+    "same": "as in\ntraining",
+    "line_held_out": "line\ndrawing",
+    "flat": "flat\ncolours",
+    "backgrounds": "other\nbackground",
+    "small": "small",
+}
+
+
+def curation(table: pd.DataFrame) -> Figure:
+    """Accuracy as a table of shaded numbers: one row per way to curate or to train, one column per test set."""
+    curated = [arm for arm in CURATIONS if arm in set(table["arm"])]
+    trained = [arm for arm in RECIPES if arm in set(table["arm"]) and arm not in curated]
+    arms, sets = [*curated, *trained], ["same", *SHIFTED]
+    by = table.pivot(index="arm", columns="group", values="value").loc[arms, sets]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(arms) + 1.1), layout="constrained")
+    ax.imshow(by.to_numpy(dtype=float), cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for y, arm in enumerate(arms):
+        for x, name in enumerate(sets):
+            value = _at(by, arm, name)
+            ax.text(x, y, f"{value:.0f}", ha="center", va="center", color="black" if value > 55 else "white")
+    if trained:
+        ax.axhline(len(curated) - 0.5, color=plt.rcParams["text.color"], linewidth=2.5)
+    ax.axvline(0.5, color=plt.rcParams["text.color"], linewidth=2.5)
+    ax.set_xticks(range(len(sets)), labels=[SET_WORDS[name] for name in sets])
+    ax.set_yticks(range(len(arms)), labels=[textwrap.fill(CURATION_WORDS[arm], 16) for arm in arms])
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
+    headline(figure, "Robustness by curation and by way of training")
+    return figure
+
+
+def describe_curation(table: pd.DataFrame) -> str:
+    """Alt text of :func:`curation`."""
+    by = table.pivot(index="arm", columns="group", values="value")
+    parts = [
+        f"{words}: "
+        + ", ".join(f"{SET_WORDS[name].replace(chr(10), ' ')} {_at(by, arm, name):.0f}" for name in SET_WORDS)
+        for arm, words in CURATION_WORDS.items()
+        if arm in by.index
+    ]
+    return f"Zero-shot accuracy in percent, one row per way to curate or to train. {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- C23
+
+SOURCES = {
+    ("marked_source", "careful"): "token of the source,\ncareful pictures",
+    ("marked_source", "careless"): "token of the source,\ncareless pictures",
+    ("marked_random", "careful"): "token at random,\ncareful pictures",
+    ("marked_random", "careless"): "token at random,\ncareless pictures",
+}
+PROMPTS = {
+    "plain": ("prompt: “a banana”", PALETTE["grey"], False),
+    "token": ("prompt: “itap a banana”", PALETTE["blue"], True),
+}
+SOURCE_TITLE = "Accuracy with and without a source’s token in the prompt"
+CHANCE_AMONG_ALL = 100 / len(training.OBJECTS)
+
+
+def source_token(table: pd.DataFrame) -> Figure:
+    """Accuracy with and without the token, one row per arm and source of the pictures."""
+    if table.empty:
+        return not_run(SOURCE_TITLE)
+    table = bounded(table)
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    for y, (arm, group) in enumerate(SOURCES):
+        for metric, (_, colour, filled) in PROMPTS.items():
+            row = _cell(table, arm=arm, group=group, metric=metric)
+            if row is not None:
+                dot(ax, row, y + (0.12 if filled else -0.12), colour, filled=filled)
+    level(ax, CHANCE_AMONG_ALL, "chance")
+    row_names(ax, list(SOURCES.values()))
+    ax.set_xlim(0, 104)
+    ax.set_xlabel("zero-shot accuracy among twelve objects, %")
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in PROMPTS.values()})
+    headline(figure, SOURCE_TITLE)
+    return figure
+
+
+def describe_source_token(table: pd.DataFrame) -> str:
+    """Alt text of :func:`source_token`."""
+    if table.empty:
+        return f"Zero-shot accuracy with and without a planted source token: {NOT_RUN}."
+    by = table.pivot(index=["arm", "group"], columns="metric", values="value")
+    parts = [
+        f"{words.replace(chr(10), ' ')}: {_at(by, key, 'plain'):.0f} % without, {_at(by, key, 'token'):.0f} % with it"
+        for key, words in SOURCES.items()
+        if key in by.index
+    ]
+    return (
+        f"Zero-shot accuracy with and without the token “{training.TOKEN}” in the prompt. {'; '.join(parts)}. Chance is "
+        f"{CHANCE_AMONG_ALL:.0f} %."
+    )
+
+
+# ---------------------------------------------------------------- C24
+
+TARGETS = {
+    "object_labels": "labels: objects",
+    "group_labels": "labels: groups",
+    "tags": "tags: group and place",
+    "unnamed_plain": "captions: objects",
+    "group_captions": "captions: groups",
+    "untrained": "untrained",
+}
+PROBE_DEPTHS = {
+    "backbone": ("backbone", PALETTE["green"], False),
+    "embedding": ("embedding", PALETTE["blue"], True),
+    "span": ("what labels or captions can read", PALETTE["orange"], True),
+}
+PROBES_TITLE = "Probes for the object, by what the encoder was trained on"
+
+
+def guess_within_group() -> float:
+    """Accuracy in percent of guessing an object whose group is known."""
+    return 100 * len(training.GROUPS) / len(training.OBJECTS)
+
+
+def labels_and_captions(table: pd.DataFrame) -> Figure:
+    """Probe accuracy for the object, one row per kind of training, one mark per depth."""
+    if table.empty:
+        return not_run(PROBES_TITLE)
+    rows = bounded(table[table["metric"] == "object"])
+    targets = [name for name in TARGETS if name in set(rows["arm"])]
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(targets) + 1.5), layout="constrained")
+    for y, target in enumerate(targets):
+        for number, (depth, (_, colour, filled)) in enumerate(PROBE_DEPTHS.items()):
+            row = _cell(rows, arm=target, group=depth)
+            if row is not None:
+                dot(ax, row, y + 0.2 * (number - 1), colour, filled=filled)
+    level(ax, guess_within_group(), "group known,\nobject guessed")
+    row_names(ax, [TARGETS[name] for name in targets])
+    ax.set_xlim(0, 104)
+    ax.set_xlabel("accuracy of a linear probe for the object, %")
+    key(figure, {label: (colour, "o", filled) for label, colour, filled in PROBE_DEPTHS.values()}, columns=3)
+    headline(figure, PROBES_TITLE)
+    return figure
+
+
+def describe_labels_and_captions(table: pd.DataFrame) -> str:
+    """Alt text of :func:`labels_and_captions`."""
+    if table.empty:
+        return f"Accuracy of linear probes for the object after training on labels, tags and captions: {NOT_RUN}."
+    by = table[table["metric"] == "object"].pivot(index="arm", columns="group", values="value")
+    parts = []
+    for arm, words in TARGETS.items():
+        if arm in by.index:
+            depths = [f"{_at(by, arm, depth):.0f} % on the {depth}" for depth in ("backbone", "embedding")]
+            if not np.isnan(_at(by, arm, "span")):
+                depths.append(f"{_at(by, arm, 'span'):.0f} % on what these can read")
+            parts.append(f"{words} {', '.join(depths)}")
+    return (
+        f"Accuracy of a linear probe for the object, by what the encoder was trained on. {'; '.join(parts)}. Guessing "
+        f"within a known group is right {guess_within_group():.0f} % of the time."
+    )

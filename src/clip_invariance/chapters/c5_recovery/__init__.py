@@ -1,0 +1,1 @@
+"""Chapter 5: recovering what was lost."""

@@ -1,1 +1,0 @@
-"""One module per experiment: arms in, tidy table out."""

@@ -1,0 +1,1 @@
+"""Registered claims and how results decide them."""

@@ -1,0 +1,1 @@
+"""The worlds in which the optimum can be computed."""
