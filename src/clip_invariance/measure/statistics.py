@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,12 @@ class Estimate:
     spread: float
 
 
+#: What a number is. A share counts something out of a whole (pictures answered right), so that nothing below 0 or above
+#: 100 % is possible; a ratio compares two numbers in percent, and may lie anywhere; a difference has a sign; a count is of
+#: things; all else (a slope, a distance, d') is a number.
+Kind = Literal["share", "ratio", "difference", "count", "number"]
+
+
 @dataclass(frozen=True)
 class NamedValue:
     """A number that prose may quote and a claim's rule may use.
@@ -44,6 +51,7 @@ class NamedValue:
         figure: the figure or table that shows it.
         description: one sentence.
         digits: decimals to print; None for as many as the interval's first digit.
+        kind: what the number is.
     """
 
     name: str
@@ -52,6 +60,7 @@ class NamedValue:
     figure: str
     description: str
     digits: int | None = None
+    kind: Kind = "number"
 
 
 def mean_over_seeds(samples: ArrayLike) -> Estimate:

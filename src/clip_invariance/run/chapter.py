@@ -46,7 +46,7 @@ from clip_invariance.rules.claims import load_claims, rules_digest
 from clip_invariance.run import provenance
 from clip_invariance.run.progress import for_chapter
 from clip_invariance.run.store import SCHEDULER, Entry, Store, run_units
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label
 
 #: Seeds of the smallest run that anyone would compare with the published one.
 RERUN_SEEDS = 3
@@ -378,7 +378,7 @@ def _size_px(svg: bytes) -> tuple[int, int]:
 
 def _with_params(unit: Unit, table: pd.DataFrame) -> pd.DataFrame:
     """The unit's table with its parameters as first columns; one that it repeats must agree."""
-    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else v for k, v in unit.params.items()}
+    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else label(v) for k, v in unit.params.items()}
     for name in params.keys() & set(table.columns):
         if not (table[name] == params[name]).all():
             raise ReportError(f"{unit.name} returns a column {name!r} that contradicts its parameter of that name")
