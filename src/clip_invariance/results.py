@@ -58,6 +58,7 @@ class Value(Record):
         digits: decimals to print.
         tolerance: how far a re-run's value may lie from this one.
         figure: the figure or table that shows it, or "".
+        samples: the ``n`` numbers behind the mean, by seed; empty in results of before they were recorded.
     """
 
     value: float
@@ -70,11 +71,14 @@ class Value(Record):
     tolerance: Annotated[float, Field(ge=0)]
     figure: Name | Literal[""]
     description: Text
+    samples: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low lies above high")
+        if len(self.samples) not in (0, self.n):
+            raise ValueError(f"{len(self.samples)} samples are not one for each of {self.n} seeds")
         return self
 
 

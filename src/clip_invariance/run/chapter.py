@@ -239,6 +239,7 @@ class Chapter:
             tolerance=tolerance,
             figure=figure,
             description=description,
+            samples=estimate.samples,
         )
         self._checked_values(where, {name: value})
         self._values[name] = value
