@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.measure.statistics import Kind
 from clip_invariance.profiles import PROFILES, get_profile
 
 PUBLISHED = "published"
@@ -59,6 +60,7 @@ class Value(Record):
         tolerance: how far a re-run's value may lie from this one.
         figure: the figure or table that shows it, or "".
         samples: the ``n`` numbers behind the mean, by seed; empty in results of before they were recorded.
+        kind: what the number is (:data:`measure.statistics.Kind`); results of before it was recorded say "number".
     """
 
     value: float
@@ -72,6 +74,7 @@ class Value(Record):
     figure: Name | Literal[""]
     description: Text
     samples: tuple[float, ...] = ()
+    kind: Kind = "number"
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

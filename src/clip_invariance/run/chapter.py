@@ -24,7 +24,7 @@ from scipy import stats
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.marks.style import Theme, style
-from clip_invariance.measure.statistics import Estimate, NamedValue
+from clip_invariance.measure.statistics import Estimate, Kind, NamedValue
 from clip_invariance.profiles import get_profile
 from clip_invariance.results import (
     ChapterId,
@@ -210,7 +210,15 @@ class Chapter:
         return data
 
     def value(
-        self, name: str, estimate: Estimate, *, unit: str, figure: str, digits: int | None = None, description: str = ""
+        self,
+        name: str,
+        estimate: Estimate,
+        *,
+        unit: str,
+        figure: str,
+        digits: int | None = None,
+        description: str = "",
+        kind: Kind = "number",
     ) -> None:
         """Save a number that prose may quote as ``{value}`<chapter>.<name>```.
 
@@ -218,6 +226,7 @@ class Chapter:
             unit: "points", "%", "x"...; "" for none. The estimate is already in it.
             figure: the figure or table that shows it.
             digits: decimals to print; by default as many as the interval's first digit.
+            kind: what the number is.
 
         Raises:
             ReportError: if the name is taken or a number is not finite.
@@ -240,6 +249,7 @@ class Chapter:
             figure=figure,
             description=description,
             samples=estimate.samples,
+            kind=kind,
         )
         self._checked_values(where, {name: value})
         self._values[name] = value
@@ -254,6 +264,7 @@ class Chapter:
                 figure=row.figure,
                 digits=row.digits,
                 description=row.description,
+                kind=row.kind,
             )
         columns = ["value", "low", "high", "n", "unit", "description"]
         return pd.DataFrame({row.name: self._values[row.name].model_dump() for row in rows}).T[columns]
