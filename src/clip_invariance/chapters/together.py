@@ -74,7 +74,7 @@ def train(units: Sequence[Unit]) -> list[pd.DataFrame]:
         for plan in plans
     ]
     for model, shown in zip(models, images, strict=True):
-        clip.settle(model, shown)
+        clip.calibrate_batch_norm(model, shown)
     rows: list[list[dict[str, object]]] = [[] for _ in plans]
 
     def keep(step: int, current: Sequence[CLIP]) -> None:

@@ -104,7 +104,7 @@ def train(
         one row for each number of steps: ``step``, ``weights`` (bytes, see :func:`models.clip.weights`).
     """
     model = clip.create(tower, size=images.shape[-1], embed_dim=embed_dim, seed=seed, device=images.device.type)
-    clip.settle(model, images)
+    clip.calibrate_batch_norm(model, images)
     rows: list[dict[str, object]] = []
 
     def keep(step: int, current: CLIP) -> None:

@@ -120,7 +120,7 @@ def train(
         return encoders.fit(told)
     shown, pictures = training_pictures(images, seed, light_size, device)
     model = clip.create(TOWER, size=SIZE, embed_dim=embed_dim, seed=seed, device=device)
-    clip.settle(model, pictures)
+    clip.calibrate_batch_norm(model, pictures)
     if objective == "labels":
         wanted = {factor: shown.labels[factor] for factor in STUDIED}
         labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
