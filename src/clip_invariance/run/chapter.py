@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import Theme, style
 from clip_invariance.measure.statistics import Estimate, Kind, NamedValue
 from clip_invariance.profiles import get_profile
@@ -194,6 +195,18 @@ class Chapter:
         (dark,) = _draw(draw, data, "dark", "svg")
         self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
         return Picture(title, alt, png)
+
+    def show(self, spec: FigureSpec, data: pd.DataFrame) -> Picture:
+        """Draw and save a figure that the chapter has declared; see :meth:`figure`."""
+        return self.figure(
+            spec.name,
+            spec.draw,
+            data,
+            title=spec.title,
+            alt=spec.describe(data),
+            experiment=spec.experiment,
+            attribution=spec.attribution,
+        )
 
     def table(
         self,
