@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from typer.exceptions import TyperException
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.profiles import PROFILES, get_profile
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
     def number(row: ClaimRow) -> str:
         asked = row.decided_by.value if row.decided_by else ""
         value = find_value(results, asked)
-        return in_full(bounded(asked, value)) if value else ""
+        return in_full(bounded(value)) if value else ""
 
     _print_table(
         ("claim", "verdict", "decided by", "what it says"),
@@ -400,10 +400,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int, debug: bool) -> int:
+    """Print one line on stderr, or the traceback before it; names from elsewhere steer no terminal."""
     if debug:
-        traceback.print_exc()
-    for line in message.splitlines():
-        print(f"clip-invariance: {line}", file=sys.stderr)
+        for line in traceback.format_exc().splitlines():
+            print(printable(line, 10_000), file=sys.stderr)
+    print(f"clip-invariance: {printable(message, 5000)}", file=sys.stderr)
     return code
 
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from xml.parsers import expat
 
-import nbformat
 import nh3
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
@@ -50,8 +49,9 @@ def passed(results: Results) -> dict[str, bytes]:
     for name in results.run.figures:
         record = f"{name}.json"
         sidecar = parse_record(results.folder / record, results.file(record), Sidecar)
-        if sidecar.name != name:
-            raise ReportError(f"{results.folder / record}: name: is {sidecar.name!r}, not the file's name")
+        for field, said in (("name", name), ("chapter", results.run.chapter), ("profile", results.run.profile)):
+            if getattr(sidecar, field) != said:
+                raise ReportError(f"{results.folder / record}: {field}: is not {said!r}, as the run says")
         pictures = (f"{name}.svg", f"{name}.dark.svg") if sidecar.kind == "figure" else ()
         files |= {file: results.file(file) for file in (record, f"{name}.csv", *pictures)}
     for name, content in files.items():
@@ -134,7 +134,10 @@ def check_png(where: Path | str, content: bytes) -> None:
     while place < len(content):
         length, kind = struct.unpack_from(">I4s", content, place) if place + 12 <= len(content) else (0, b"")
         body = content[place + 4 : place + 8 + length]
-        if kind not in CHUNKS or struct.pack(">I", zlib.crc32(body)) != content[place + 8 + length : place + 12 + length]:
+        if (
+            kind not in CHUNKS
+            or struct.pack(">I", zlib.crc32(body)) != content[place + 8 + length : place + 12 + length]
+        ):
             raise refuse(where, f"a PNG with a part {kind!r} that is unknown or damaged")
         kinds.append(kind)
         place += 12 + length
@@ -227,7 +230,7 @@ def check_picture(where: Path, content: bytes) -> None:
         nonlocal count
         inside.append(tag)
         count += 1
-        if tag not in ELEMENTS or len(inside) == 1 and tag != _SVG + "svg":
+        if tag not in ELEMENTS or (len(inside) == 1 and tag != _SVG + "svg"):
             raise refuse(where, f"the element {tag.rpartition(' ')[2]!r}")
         if count > MAX_PARTS or len(inside) > MAX_DEPTH:
             raise refuse(where, "too many elements, or too deep")
@@ -260,6 +263,7 @@ def check_picture(where: Path, content: bytes) -> None:
 
 # ---------------------------------------------------------------- notebooks
 
+Json = dict[str, Any]
 MAX_CELLS, MAX_OUTPUTS = 1000, 200
 MAX_SOURCE, MAX_OUTPUT = 200_000, 5_000_000
 
@@ -285,7 +289,7 @@ class _Data(BaseModel, extra="allow"):
 class _Output(BaseModel):
     output_type: Literal["stream", "display_data", "execute_result", "error"]
     text: Shown = ""
-    data: _Data = _Data()
+    data: _Data = Field(default_factory=lambda: _Data.model_validate({}))
 
 
 class _Metadata(BaseModel):
@@ -313,7 +317,7 @@ class _Notebook(BaseModel):
 class Executed:
     """A notebook for the pages, and in how many code cells what ran is not what the report's notebook says today."""
 
-    notebook: Any
+    notebook: Json
     cells: int
     differing: int
 
@@ -344,7 +348,7 @@ def notebook(ours: Path, theirs: Results | None) -> Executed:
     where = theirs.folder / NOTEBOOK
     ran = [cell for cell in read_notebook(where, theirs.file(NOTEBOOK)).cells if cell.is_code]
     groups = _matched([cell.source for cell in own if cell.is_code], [cell.source for cell in ran])
-    made, place = list[Any](), 0
+    made, place = list[Json](), 0
     for cell in own:
         if not cell.is_code:
             made.append(_rebuilt(cell))
@@ -365,35 +369,30 @@ def _matched(ours: Sequence[str], theirs: Sequence[str]) -> list[list[int]]:
     return groups
 
 
-def _as_it_ran(where: Path, number: int, cell: _Cell) -> Any:
+def _as_it_ran(where: Path, number: int, cell: _Cell) -> Json:
     return _rebuilt(cell, [_shown(f"{where}, code cell {number + 1}", output) for output in cell.outputs])
 
 
-def _rebuilt(cell: _Cell, outputs: Sequence[Any] = ()) -> Any:
+def _rebuilt(cell: _Cell, outputs: Sequence[Json] = ()) -> Json:
     """A cell with nothing but its text and checked outputs."""
-    v4 = nbformat.v4
-    source = without_controls(cell.source)
-    if cell.cell_type != "code":
-        return v4.new_markdown_cell(source) if cell.cell_type == "markdown" else v4.new_raw_cell(source)
-    return v4.new_code_cell(source, outputs=list(outputs))
+    made: Json = {"cell_type": cell.cell_type, "metadata": {}, "source": without_controls(cell.source)}
+    return made | ({"execution_count": None, "outputs": list(outputs)} if cell.cell_type == "code" else {})
 
 
-def _assembled(cells: Sequence[Any]) -> Any:
+def _assembled(cells: Sequence[Json]) -> Json:
     """A notebook of cells, with metadata of ours: nothing in it can ask to be executed."""
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-    return nbformat.v4.new_notebook(cells=list(cells), metadata=metadata)  # type: ignore[no-untyped-call]
+    named = [{"id": f"cell-{number}", **cell} for number, cell in enumerate(cells)]
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": named}
 
 
-def _shown(where: str, output: _Output) -> Any:
+def _shown(where: str, output: _Output) -> Json:
     """One output, rebuilt from what is allowed in it."""
-    v4 = nbformat.v4
     if output.output_type == "error":
         raise ReportError(f"{where}: a cell failed in this run: run the chapter again")
     if output.output_type == "stream":
-        return v4.new_output("stream", name="stdout", text=without_controls(output.text))
+        return {"output_type": "stream", "name": "stdout", "text": without_controls(output.text)}
     if output.data.model_extra:
         raise refuse(where, f"an output of type {min(output.data.model_extra)!r}")
     data = {}
@@ -402,10 +401,9 @@ def _shown(where: str, output: _Output) -> Any:
     if output.data.html is not None:
         data["text/html"] = clean_html(where, output.data.html)
     if output.data.png is not None:
-        picture = "".join(output.data.png.split())
-        check_data_address(where, DATA_PNG + picture)
-        data["image/png"] = picture
-    return v4.new_output("display_data", data=data)
+        data["image/png"] = "".join(output.data.png.split())
+        check_data_address(where, DATA_PNG + data["image/png"])
+    return {"output_type": "display_data", "metadata": {}, "data": data}
 
 
 #: Tables as pandas writes them, and pictures as :class:`clip_invariance.run.chapter.Picture` does.

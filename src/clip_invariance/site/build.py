@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
 from clip_invariance.errors import ReportError
@@ -265,10 +264,11 @@ def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -
             note += f" *Code cells that differ from this report's notebook, shown as they ran: {which}.*"
     else:
         note = "*This notebook was not run for these pages, so it shows code without output.*"
-    content = shown.notebook
-    cell = nbformat.v4.new_markdown_cell(note, id="provenance")  # type: ignore[no-untyped-call]
-    content.cells.insert(min(1, len(content.cells)), cell)
-    nbformat.write(content, target)  # type: ignore[no-untyped-call]
+    shown.notebook["cells"].insert(
+        min(1, len(shown.notebook["cells"])),
+        {"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": note},
+    )
+    write_json(target, shown.notebook)
 
 
 # ---------------------------------------------------------------- what the pages show, in words

@@ -38,7 +38,7 @@ POLICY = (
 )
 FRONT = (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8" />'
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'\" />"
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'" />'
     '<meta http-equiv="Refresh" content="0; url=book/index.html" /><title>Captions Define Invariance</title></head>'
     '<body><a href="book/index.html">Captions Define Invariance</a></body></html>\n'
 )
@@ -50,7 +50,10 @@ ADDRESSES = {"src", "href", "action", "formaction", "data", "poster", "srcset", 
 #: What a click on a link may do; everything else is loaded from the site itself.
 SCHEMES = re.compile(r"(?:https?:|mailto:)", re.IGNORECASE)
 LOADED = re.compile(r"(?![a-zA-Z][\w+.\-]*:|[/\\])[^\\\x00-\x20]*")
-SITE_FILES = {".css", ".gif", ".ico", ".js", ".json", ".map", ".mo", ".po", ".png", ".svg", ".ttf", ".txt", ".woff", ".woff2", ""}
+SITE_FILES = {
+    *[".css", ".gif", ".ico", ".js", ".json", ".map", ".mo", ".po", ".png", ".svg", ".ttf", ".txt", ".woff", ".woff2"],
+    "",
+}
 
 
 class Page(HTMLParser):
