@@ -357,10 +357,9 @@ def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
 
 def _text_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     """What open_clip is told about the text tower: by the checkpoint's own file, where it brings one."""
-    if not checkpoint.model.startswith((LOCAL, HUB)):
-        return (open_clip.get_model_config(checkpoint.model) or {}).get("text_cfg", {})
-    settings = cast(dict[str, Any], foreign.read(checkpoint.files[0]))
-    return settings.get("model_cfg", {}).get("text_cfg", {})
+    brought = checkpoint.model.startswith((LOCAL, HUB))
+    settings: Any = foreign.read(checkpoint.files[0]) if brought else open_clip.get_model_config(checkpoint.model)
+    return dict(settings.get("model_cfg", settings).get("text_cfg", {}))
 
 
 @contextmanager

@@ -433,8 +433,8 @@ def clean_html(where: str, text: str) -> str:
 
     def kept(tag: str, name: str, value: str) -> str | None:
         if (tag, name) == ("img", "src"):
-            addresses.append(value)  # nh3 swallows errors of this function, so they are looked at below
-            return value
+            addresses.append(value)
+            return value if value.startswith(DATA_PNG) else None
         if (tag, name) == ("img", "alt"):
             return value[:MAX_CELL]
         found = VALUES.get((tag, name))
@@ -453,6 +453,7 @@ def clean_html(where: str, text: str) -> str:
         strip_comments=True,
         link_rel=None,
     )
-    for address in addresses:
-        check_data_address(where, address)
+    for address in addresses:  # here, because nh3 swallows errors of the function above
+        if address.startswith(DATA_PNG):
+            check_data_address(where, address)
     return without_controls(cleaned)  # those that stood there as numbers, &#27;

@@ -93,13 +93,13 @@ def _check(project: Path, results: Results, rules: str) -> None:
     if lacking := sorted(expected - run.files.keys()):
         raise ReportError(f"{folder} lacks {', '.join(lacking)}: run the chapter with `clip-invariance run`")
     check_files(results)
-    boundary.passed(results)
-    boundary.notebook(select_chapters(project, [run.chapter])[run.chapter], results)
     for name in run.files:
         if name.endswith(".svg") and (size := (folder / name).stat().st_size) > MAX_FIGURE_BYTES:
             raise ReportError(
                 f"{folder / name} takes {size / 1000:.0f} kB, more than {MAX_FIGURE_BYTES // 1000}: rasterise its parts"
             )
+    boundary.passed(results)
+    boundary.notebook(select_chapters(project, [run.chapter])[run.chapter], results)
 
 
 def _objection(results: Results, before: Results | None) -> str:
@@ -122,7 +122,7 @@ def _copy(results: Results, target: Path) -> None:
     new.mkdir(parents=True)
     try:
         for name in results.run.files:
-            (new / name).write_bytes(results.file(name))
+            write_bytes(new / name, results.file(name))
         write_json(new / "run.json", results.run)
         swap_folder(new, target)
     finally:
