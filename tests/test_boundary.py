@@ -696,3 +696,126 @@ def test_an_honest_run_of_another_machine_verifies_and_builds(tmp_path: Path) ->
     compared, page = verify_folder(copy, REPOSITORY / "figures")
     assert compared.within == compared.measured > 100
     assert page.is_file()
+
+
+# ---------------------------------------------------------------- models
+
+FOREIGN = {
+    "remote code": (
+        "open_clip_config.json",
+        {"model_cfg": {"text_cfg": {"tokenizer_kwargs": {"trust_remote_code": True}}}},
+    ),
+    "remote code, deep": ("open_clip_config.json", {"a": [{"b": {"trust_remote_code": "yes"}}]}),
+    "other tokenizer settings": (
+        "open_clip_config.json",
+        {"model_cfg": {"text_cfg": {"tokenizer_kwargs": {"subfolder": "x"}}}},
+    ),
+    "another vocabulary": (
+        "open_clip_config.json",
+        {"model_cfg": {"text_cfg": {"tokenizer_kwargs": {"bpe_path": "/x"}}}},
+    ),
+    "tokenizer's code": ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}),
+    "model's code": ("config.json", {"auto_map": {"AutoModel": "evil.Evil"}}),
+    "pipelines": ("config.json", {"custom_pipelines": {"x": {"impl": "evil.Evil"}}}),
+    "below": ("more/config.json", {"auto_map": {"AutoConfig": "evil.Evil"}}),
+    "a class that is none": ("tokenizer_config.json", {"tokenizer_class": "pipeline"}),
+    "a file elsewhere": ("tokenizer_config.json", {"vocab_file": "../../secret.txt"}),
+    "a tower on the hub": ("open_clip_config.json", {"model_cfg": {"text_cfg": {"hf_model_name": "somebody/evil"}}}),
+    "a tower in a folder": ("open_clip_config.json", {"model_cfg": {"text_cfg": {"hf_model_name": "./evil"}}}),
+    "timm from the hub": (
+        "open_clip_config.json",
+        {"model_cfg": {"vision_cfg": {"timm_model_name": "hf-hub:somebody/evil"}}},
+    ),
+    "timm from a folder": (
+        "open_clip_config.json",
+        {"model_cfg": {"vision_cfg": {"timm_model_name": "local-dir:evil"}}},
+    ),
+}
+
+
+@pytest.fixture
+def small_clip(tmp_path: Path) -> Path:
+    from clip_invariance.models import clip
+
+    folder = tmp_path / "theirs"
+    clip.save(clip.create("vit", size=32, embed_dim=16, seed=0), folder, "vit")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'MARK')!r}, 'w').close()\nclass Evil: pass\n")
+    return folder
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_model_that_brings_code_is_refused_by_file_and_key(
+    small_clip: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clip_invariance.cli import main
+
+    name, settings = FOREIGN[what]
+    path = small_clip / name
+    path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text()) if path.exists() else {}
+    for key, value in settings.get("model_cfg", {}).items():
+        before["model_cfg"][key] |= value
+    path.write_text(json.dumps(settings | before))
+    assert main(["audit", "--model", f"local-dir:{small_clip}", "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert line.endswith("this is refused")
+    assert not (small_clip.parent / "MARK").exists()
+
+
+def test_should_a_setting_slip_through_no_code_is_imported(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import dynamic_module_utils
+
+    from clip_invariance.audit import checkpoints, settings
+    from clip_invariance.errors import UsageError
+
+    config = json.loads((small_clip / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    (small_clip / "open_clip_config.json").write_text(json.dumps(config))
+    (small_clip / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}))
+    monkeypatch.setattr(settings, "check_folder", lambda *_: None)
+    found = checkpoints.find(f"local-dir:{small_clip}")
+    with pytest.raises(UsageError):
+        checkpoints.load(found)
+    with settings.no_foreign_code(), pytest.raises(UsageError, match="trust_remote_code"):
+        dynamic_module_utils.get_class_from_dynamic_module("evil.Evil", str(small_clip))
+    assert not (small_clip.parent / "MARK").exists()
+
+
+def test_an_honest_model_in_a_folder_still_loads(small_clip: Path) -> None:
+    from clip_invariance.audit import checkpoints
+
+    (small_clip / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"tokenizer_class": "CLIPTokenizer", "trust_remote_code": False, "special_tokens_map_file": "/root/x"}
+        )
+    )
+    encoder = checkpoints.load(checkpoints.find(f"local-dir:{small_clip}"))
+    assert encoder.texts(["a red light"]).shape == (1, 16)
+
+
+def test_open_clips_own_towers_pass() -> None:
+    import open_clip
+
+    from clip_invariance.audit import settings
+
+    names = set(settings.text_models())
+    assert "roberta-base" in names
+    for name in open_clip.list_models():
+        config = open_clip.get_model_config(name)
+        for part in ("vision_cfg", "text_cfg"):
+            assert set(config[part].get("tokenizer_kwargs") or {}) <= settings.TOKENIZER_SETTINGS
+            assert "timm_model_name" not in config[part] or settings.is_timm(config[part]["timm_model_name"]), name
+
+
+def test_publishing_passes_the_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clip_invariance.report.publish import publish
+
+    project, _ = make_project(tmp_path / "p")
+    run = project / "_build" / "run" / "standard" / "figures" / "01"
+    write_results(run, CLAIMS_FILE)
+    (run / "accuracy_by_place.dark.svg").write_bytes((HOSTILE / "pictures" / "script.svg").read_bytes())
+    sign(run)
+    with pytest.raises(ReportError, match=r"accuracy_by_place\.dark\.svg: the element 'script'"):
+        publish(project, [], None, force=True)
+    assert b"script" not in (project / "figures" / "01" / "accuracy_by_place.dark.svg").read_bytes()
