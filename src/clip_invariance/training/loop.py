@@ -1,4 +1,4 @@
-"""The one loop that trains towers, whatever the loss: AdamW, a rate in one cycle or constant, a new order after every pass."""
+"""The one loop that trains towers, whatever the loss: AdamW, one cycle or a constant rate, a new order after every pass."""
 
 from __future__ import annotations
 
