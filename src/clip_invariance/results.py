@@ -108,7 +108,10 @@ class ChapterValues(Record):
 
 
 class Sidecar(Record):
-    """``<figure>.json``: what a figure or table shows and how it came to be."""
+    """``<figure>.json``: what a figure or table shows and how it came to be.
+
+    ``values`` is the kind of number in the column ``value`` of its table; None if it holds several, or did not say.
+    """
 
     name: Name
     title: Text
@@ -133,6 +136,7 @@ class Sidecar(Record):
     height_px: Pixels
     created: Moment
     attribution: Annotated[list[Text], Field(max_length=100)]
+    values: Kind | None = None
 
 
 class RunRecord(Record):
