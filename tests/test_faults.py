@@ -24,7 +24,7 @@ import pytest
 from child_run import IMPORTED, RUN, execute_here, run_in_child
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError
-from clip_invariance.results import check_files, read_results, run_folder
+from clip_invariance.results import check_files, read_results, run_folder, sha256
 from clip_invariance.rules.claims import CLAIMS_FILE
 from clip_invariance.run import run as run_module
 from clip_invariance.run.run import _locked
@@ -287,6 +287,28 @@ def test_damaged_result_is_refused_by_name(
     assert len(error.splitlines()) == 1
     assert name in error
     assert "a bug?" not in error
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_converted_line_endings_are_told_as_such(project: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """As git leaves them where core.autocrlf is set. Running again would not help."""
+    folder = project / "figures" / "01"
+    folder.mkdir(parents=True)
+    write_results(folder, {"gap": value(1.0)})
+    (folder / "accuracy.svg").write_bytes((folder / "accuracy.svg").read_bytes() + b"\n")
+    (folder / "accuracy.dark.svg").write_bytes((folder / "accuracy.svg").read_bytes())
+    (folder / "notebook.ipynb").write_bytes((folder / "notebook.ipynb").read_bytes() + b"\n")
+    replace_in_run(folder, files={path.name: sha256(path) for path in folder.iterdir() if path.name != "run.json"})
+    path = folder / name
+    assert b"\r" not in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    if name == "run.json":  # it holds the digests, and is read as JSON
+        check_files(read_results(folder))
+        return
+    assert main(["build"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path} has other line endings" in line
+    assert "core.autocrlf" in line
 
 
 def test_no_single_flipped_bit_does_more_than_be_refused_or_change_a_text(project: Path) -> None:

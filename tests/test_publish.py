@@ -72,6 +72,7 @@ def _enlarge(run: Path) -> None:
         (_enlarge, "takes 300 kB, more than 300", False),
         (lambda run: replace_in_run(run, files={}), r"lacks accuracy\.csv, accuracy\.json, notebook\.ipynb", False),
         (lambda run: replace_in_run(run, dirty=True), "edited but not committed", True),
+        (lambda run: replace_in_run(run, commit="unknown"), "no git repository of its own", True),
         (lambda run: replace_in_run(run, seeds=2), "2 seeds instead of the 5", True),
         (
             lambda run: replace_in_run(run, parameters={"profile": "standard", "steps": 7}),

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.profiles import PROFILES, get_profile
 
 PUBLISHED = "published"
@@ -233,14 +233,31 @@ def check_files(results: Results) -> None:
     """Compare every file of a run with the digest taken when it was written.
 
     Raises:
-        ReportError: naming the first file that is missing or was changed.
+        ReportError: naming the first file that is missing, not listed or was changed.
     """
-    for name, digest in results.run.files.items():
+    run = results.run
+    expected = {"values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
+    if lacking := sorted(expected - run.files.keys()):
+        raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
+    for name, digest in run.files.items():
         path = results.folder / name
         if not path.is_file():
             raise ReportError(f"{path} is missing: run the chapter again")
         if sha256(path) != digest:
+            if _converted(path, digest):
+                raise ReportError(
+                    f"{path} has other line endings than when it was written, as git and unpackers may change them: get it "
+                    "again as it was (git: `git config core.autocrlf false`, delete the file, `git checkout -- .`)"
+                )
             raise ReportError(f"{path} was changed after the run: run the chapter again")
+
+
+def _converted(path: Path, digest: str) -> bool:
+    """Whether the file differs from what was written in its line endings only."""
+    if path.stat().st_size > 10 * MAX_RECORD_BYTES:
+        return False
+    unix = path.read_bytes().replace(b"\r\n", b"\n")
+    return digest in (hashlib.sha256(text).hexdigest() for text in (unix, unix.replace(b"\n", b"\r\n")))
 
 
 def sha256(path: Path) -> str:
@@ -256,14 +273,25 @@ def find_project() -> Path:
     """The report's folder: ``$CLIP_INVARIANCE_PROJECT``, or the nearest one upwards with _toc.yml and notebooks/.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or if it has a package of its own and another one is imported here: results of that
+            code would be signed with this folder's commit.
     """
     asked = os.environ.get("CLIP_INVARIANCE_PROJECT")
     start = Path(asked) if asked else Path.cwd()
     for folder in [start.resolve()] if asked else [start, *start.parents]:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            _check_package(folder)
             return folder
     raise UsageError(f"{start} is not inside the report (no _toc.yml and notebooks/): change to its folder first")
+
+
+def _check_package(project: Path) -> None:
+    own, imported = project / "src" / "clip_invariance", Path(__file__).parent
+    if own.is_dir() and not own.samefile(imported):
+        raise UsageError(
+            f"this is the code of {printable(str(imported))}, but the report is in {printable(str(project))}: after a move or a "
+            "copy call `make site` there once, and use its own .venv/bin/clip-invariance (without make: pip install --editable .)"
+        )
 
 
 def notebooks(project: Path) -> dict[str, Path]:

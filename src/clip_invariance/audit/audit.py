@@ -184,7 +184,7 @@ def _commit() -> dict[str, Any]:
     try:
         commit, dirty = provenance.commit(find_project())
     except UsageError:  # used outside the report's folder
-        return {"commit": "unknown", "dirty": True}
+        return {"commit": provenance.UNKNOWN, "dirty": False}
     return {"commit": commit, "dirty": dirty}
 
 

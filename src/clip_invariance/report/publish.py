@@ -24,7 +24,7 @@ from clip_invariance.results import (
     write_bytes,
 )
 from clip_invariance.rules.claims import load_claims, rules_digest
-from clip_invariance.run.provenance import now
+from clip_invariance.run.provenance import UNKNOWN, now
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"
@@ -103,6 +103,8 @@ def _check(results: Results, rules: str) -> None:
 def _objection(results: Results, before: Results | None) -> str:
     """Why a reader of the published page would be worse off; "" if not."""
     run, profile = results.run, PROFILES[results.run.profile]
+    if run.commit == UNKNOWN:
+        return "its folder has no git repository of its own, so that nobody can tell which code ran: run it in a checkout"
     if run.dirty:
         return "the code was edited but not committed when it ran: commit and run again"
     if run.seeds < profile.seeds:
