@@ -10,6 +10,8 @@ from pathlib import Path
 
 import nbformat
 
+import clip_invariance
+
 PARAMETERS = (
     'profile = "quick"\ndevice = "cpu"\nseeds = 0\njobs = 1\noutput = ""\nsteps = 3\nrate = 0.5\nlabel = "plain"'
 )
@@ -63,6 +65,8 @@ def measure(arm, seed, device, scales=()):
         raise ValueError("the arm\\nfell off")
     if arm == "killed":
         os.kill(os.getpid(), 9)
+    if arm == "stubborn":  # a call that lets no other thread take its turn
+        sum(range(10**11))
     noise = np.random.default_rng([seed, len(arm)]).normal(size=2)
     return pd.DataFrame({"probe": ["a", "b"], "score": 50 + 10 * (arm == "soft") + helper.OFFSET + noise})
 
@@ -108,8 +112,9 @@ def write_project(folder: Path) -> Path:
 
 
 def environment(project: Path, **more: str) -> dict[str, str]:
-    """Environment for processes that must find the throwaway package."""
-    return {**os.environ, "PYTHONPATH": str(project / "lib"), "OMP_NUM_THREADS": "1", **more}
+    """Environment for processes that must find the throwaway package, and of ours the one that is tested."""
+    ours = Path(clip_invariance.__file__).parents[1]
+    return {**os.environ, "PYTHONPATH": f"{project / 'lib'}{os.pathsep}{ours}", "OMP_NUM_THREADS": "1", **more}
 
 
 def command(*arguments: str) -> list[str]:

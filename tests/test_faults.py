@@ -36,11 +36,10 @@ from results_fixture import replace_in_run, value, write_results
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = dict(os.environ)  # where a run tells its kernel what it needs to know
+    before = dict(os.environ)
     monkeypatch.setattr(run_module, "_execute", execute_here)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    assert dict(os.environ) == before  # what a run tells its kernels is for them
 
 
 def figures(project: Path) -> Path:

@@ -174,10 +174,10 @@ def verify(
     from clip_invariance.results import complete_folders, find_project, run_folder, select_chapters
 
     project = find_project()
-    if folder and (profile or chapters):
+    if folder and (profile is not None or chapters):
         raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.report import verify as verification  # takes seconds: after the checks
     from clip_invariance.run.run import Options, default_profile, run_chapters
@@ -341,7 +341,7 @@ def _run(
 
     project = find_project()
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.run.run import Options, default_profile, run_chapters  # takes seconds: after the checks
 
@@ -350,6 +350,8 @@ def _run(
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {setting}: write it as name=value")
+        if name in extra:
+            raise UsageError(f"--set {name} is given twice")
         extra[name] = value
     chosen = profile or ("quick" if device == "cpu" else default_profile())
     options = Options(chosen, device, seeds, jobs, extra, scheduler)

@@ -289,8 +289,9 @@ def _check_package(project: Path) -> None:
     own, imported = project / "src" / "clip_invariance", Path(__file__).parent
     if own.is_dir() and not own.samefile(imported):
         raise UsageError(
-            f"this is the code of {printable(str(imported))}, but the report is in {printable(str(project))}: after a move or a "
-            "copy call `make site` there once, and use its own .venv/bin/clip-invariance (without make: pip install --editable .)"
+            f"this is the code of {printable(str(imported))}, but the report is in {printable(str(project))}: after a move "
+            "or a copy call `make site` there once, and use its own .venv/bin/clip-invariance (without make: "
+            "pip install --editable .)"
         )
 
 
@@ -300,21 +301,26 @@ def notebooks(project: Path) -> dict[str, Path]:
 
 
 def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
-    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
+    """Notebooks by chapter id; chapters are named 1, 01, or by the notebook's stem or path. None asked: all.
 
     Raises:
-        UsageError: if one does not exist.
+        UsageError: if one does not exist, is another file of that name, or is named twice.
     """
     known = notebooks(project)
     if not known:
         raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
     names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
-    chosen = []
+    chosen: list[str] = []
     for name in asked:
         key = Path(name).name.removesuffix(".ipynb")
         key = key.zfill(2) if key.isdigit() else key
+        if os.sep in name and key in names and Path(name).parent.resolve() != (project / "notebooks").resolve():
+            raise UsageError(f"{printable(name)} is not a chapter's notebook: those are in {project / 'notebooks'}")
         if key not in names:
-            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
+            shown = printable(name)
+            raise UsageError(f"there is no chapter '{shown}': choose from {', '.join(known)} or a notebook's name")
+        if names[key] in chosen:
+            raise UsageError(f"chapter {names[key]} is named twice")
         chosen.append(names[key])
     return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
 

@@ -41,6 +41,8 @@ TOGETHER = f"{PACKAGE}.chapters.together"
 TRAINED_TOGETHER = ("chapters.c3_captions.training.train_on_captions", "chapters.c4_dashcam.training.train")
 #: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
 SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
+#: Why processes are killed that nobody has killed, and what to do.
+KILLED = "mostly, memory ran out. Finished units stay: run again, with fewer --jobs"
 #: A network file system may show a file that another machine wrote this late (NFS remembers absence up to a minute).
 LATE_SECONDS = 60.0
 
@@ -408,10 +410,7 @@ def _in_processes(missing: Sequence[_Job], store: Store, workers: int) -> Iterat
                 ended = wait(running, return_when=FIRST_COMPLETED).done if running else set()
                 lacking -= {running.pop(future).key for future in ended}
     except BrokenProcessPool:
-        raise ReportError(
-            "a process that computed units was killed; mostly, memory ran out. Finished units stay: run again, with "
-            "fewer --jobs"
-        ) from None
+        raise ReportError(f"a process that computed units was killed; {KILLED}") from None
 
 
 def _imports(jobs: Sequence[_Job]) -> list[str]:
