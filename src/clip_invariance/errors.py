@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 
 class ReportError(Exception):
     """A run, a build or a verification failed. The message says what happened and what to do."""
@@ -15,12 +18,16 @@ class UsageError(ReportError):
     exit_code = 2
 
 
-def printable(text: str, most: int = 200) -> str:
-    """A name from elsewhere on one line of a terminal: control characters escaped, the middle of a long one left out.
+def printable(text: object, most: int = 300) -> str:
+    """Text from elsewhere on one line of at most ``most`` characters, for a terminal or a message.
 
-    >>> printable("a\x1b[31m\n")
-    'a\\x1b[31m\\n'
+    What a terminal would obey (escapes, marks that turn the direction of writing) is spelled out.
+
+    >>> printable("a\\nb\\x1b[31m")
+    'a b\\\\x1b[31m'
     """
-    if len(text) > most:
-        text = f"{text[: most // 2]}...{text[-(most // 2) :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    line = re.sub(r"[ \t\r\n\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+", " ", str(text))
+    shown = "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode() for c in line
+    )
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
