@@ -36,7 +36,7 @@ from clip_invariance.site.build import (
     stage,
     status_page,
 )
-from clip_invariance.site.sphinx_ext import readable_share
+from clip_invariance.site.figures import readable_share
 from clip_invariance.site.sphinx_pages import Origin, banner, citation
 from site_fixture import REPOSITORY, STEM, built_project, make_project, write_results
 

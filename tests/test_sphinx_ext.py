@@ -14,14 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from clip_invariance.rules.claims import CLAIMS_FILE, load_claims
-from clip_invariance.site.sphinx_ext import (
-    MARKS,
-    MEANINGS,
-    VERDICTS,
-    cell,
-    column_digits,
-    readable_share,
-)
+from clip_invariance.site.figures import cell, column_digits, readable_share
+from clip_invariance.site.nodes import MARKS, MEANINGS, VERDICTS
 from site_fixture import make_project
 
 

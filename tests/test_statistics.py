@@ -8,7 +8,7 @@ import pytest
 
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.bootstrap import accuracy_over_seeds_and_images, difference_over_seeds_and_images
-from clip_invariance.measure.statistics import mean_over_seeds, paired_difference, percent_of, summarise
+from clip_invariance.measure.statistics import mean_over_seeds, paired_difference, percent_of, share_of_seeds, summarise
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says_at_three_seeds_where_a_bootstrap_does_not() -> None:
@@ -53,6 +53,35 @@ def test_a_share_of_nothing_is_nothing_and_a_lost_seed_is_noticed() -> None:
     assert percent_of(part, whole).tolist()[:3] == [25.0, 0.0, 0.0]
     with pytest.raises(UsageError, match="finite"):
         mean_over_seeds(percent_of(part, whole))
+
+
+@pytest.mark.parametrize(
+    ("right", "low", "high"),
+    [  # Wilson 1927; the ends for 0 and 2 of 5 by hand: 0 to z²/(n + z²), and (p + z²/2n ± z√(p(1-p)/n + z²/4n²))/(1 + z²/n)
+        ([False] * 5, 0.0, 43.448),
+        ([True] * 5, 56.552, 100.0),
+        ([True, False, True, False, False], 11.762, 76.928),
+    ],
+)
+def test_a_share_of_seeds_stays_between_0_and_100_percent_and_is_never_certain(
+    right: list[bool], low: float, high: float
+) -> None:
+    found = share_of_seeds(right)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+    assert found.value == 100 * sum(right) / 5
+    assert found.samples == tuple(100.0 * answer for answer in right)
+
+
+def test_a_share_of_seeds_takes_answers_of_numpy_and_nothing_but_answers() -> None:
+    assert share_of_seeds(pd.Series([0.7, 0.5]).gt(0.6).to_numpy()).value == 50.0
+    with pytest.raises(UsageError, match="at least two"):
+        share_of_seeds([True])
+    with pytest.raises(UsageError, match=r"yes or no from each, got 0\.7"):
+        share_of_seeds([0.7, 0.5])  # type: ignore[list-item]
+
+
+def test_an_estimate_keeps_the_numbers_it_was_made_from() -> None:
+    assert mean_over_seeds([1.0, 3.0]).samples == (1.0, 3.0)
 
 
 # ---------------------------------------------------------------- seeds that are asked about the same images

@@ -262,7 +262,7 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
     def number(row: ClaimRow) -> str:
         asked = row.decided_by.value if row.decided_by else ""
         value = find_value(results, asked)
-        return in_full(bounded(asked, value)) if value else ""
+        return in_full(bounded(value)) if value else ""
 
     _print_table(
         ("claim", "verdict", "decided by", "what it says"),

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from clip_invariance.errors import ReportError, UsageError, printable
+from clip_invariance.measure.statistics import Kind
 from clip_invariance.profiles import PROFILES, get_profile
 
 PUBLISHED = "published"
@@ -58,6 +59,8 @@ class Value(Record):
         digits: decimals to print.
         tolerance: how far a re-run's value may lie from this one.
         figure: the figure or table that shows it, or "".
+        samples: the ``n`` numbers behind the mean, by seed; empty in results of before they were recorded.
+        kind: what the number is (:data:`measure.statistics.Kind`); results of before it was recorded say "number".
     """
 
     value: float
@@ -70,11 +73,15 @@ class Value(Record):
     tolerance: Annotated[float, Field(ge=0)]
     figure: Name | Literal[""]
     description: Text
+    samples: tuple[float, ...] = ()
+    kind: Kind = "number"
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low lies above high")
+        if len(self.samples) not in (0, self.n):
+            raise ValueError(f"{len(self.samples)} samples are not one for each of {self.n} seeds")
         return self
 
 

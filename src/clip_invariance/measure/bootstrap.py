@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.statistics import CONFIDENCE, Estimate, mean_over_seeds
+from clip_invariance.measure.statistics import CONFIDENCE, Estimate, mean_over_seeds, wilson
 
 #: Below this many images a percentile interval is too narrow; take more images, or more seeds and Student's t.
 FEWEST = 20
@@ -42,8 +42,7 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Es
 
 def share_of_images(share: float, images: int) -> tuple[float, float]:
     """Wilson's interval for a share of independent images, in [0, 1]; unlike the bootstrap's it is never of no length."""
-    ends = stats.binomtest(round(share * images), images).proportion_ci(CONFIDENCE, "wilson")
-    return float(ends.low), float(ends.high)
+    return wilson(round(share * images), images)
 
 
 def accuracy_over_seeds_and_images(right: pd.DataFrame) -> Estimate:
@@ -79,4 +78,5 @@ def _both(seeds: Estimate, low: float, high: float) -> Estimate:
         np.hypot(seeds.value - seeds.low, seeds.value - low),
         np.hypot(seeds.high - seeds.value, high - seeds.value),
     )
-    return Estimate(seeds.value, seeds.value - float(below), seeds.value + float(above), seeds.n, seeds.spread)
+    low, high = seeds.value - float(below), seeds.value + float(above)
+    return Estimate(seeds.value, low, high, seeds.n, seeds.spread, seeds.samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ class Estimate:
         low, high: ends of the interval for that mean.
         n: number of seeds.
         spread: standard deviation over seeds (n - 1 in the denominator).
+        samples: the ``n`` numbers themselves, by seed; empty where they are not kept.
     """
 
     value: float
@@ -31,6 +33,13 @@ class Estimate:
     high: float
     n: int
     spread: float
+    samples: tuple[float, ...] = ()
+
+
+#: What a number is. A share counts something out of a whole (pictures answered right), so that nothing below 0 or above
+#: 100 % is possible; a ratio compares two numbers in percent, and may lie anywhere; a difference has a sign; a count is of
+#: things; all else (a slope, a distance, d') is a number.
+Kind = Literal["share", "ratio", "difference", "count", "number"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class NamedValue:
         figure: the figure or table that shows it.
         description: one sentence.
         digits: decimals to print; None for as many as the interval's first digit.
+        kind: what the number is.
     """
 
     name: str
@@ -52,6 +62,7 @@ class NamedValue:
     figure: str
     description: str
     digits: int | None = None
+    kind: Kind = "number"
 
 
 def mean_over_seeds(samples: ArrayLike) -> Estimate:
@@ -74,7 +85,32 @@ def mean_over_seeds(samples: ArrayLike) -> Estimate:
         raise UsageError(f"an interval needs finite numbers, got {x.tolist()}")
     mean, spread = float(x.mean()), float(x.std(ddof=1))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, x.size - 1)) * spread / x.size**0.5
-    return Estimate(mean, mean - half, mean + half, int(x.size), spread)
+    return Estimate(mean, mean - half, mean + half, int(x.size), spread, tuple(x.tolist()))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's interval for a share of independent trials, in [0, 1]; it has a length even where all trials agree."""
+    ends = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, "wilson")
+    return float(ends.low), float(ends.high)
+
+
+def share_of_seeds(right: Sequence[bool]) -> Estimate:
+    """The share of seeds in which something happened, in percent, with Wilson's interval: every seed is one trial.
+
+    Args:
+        right: one answer per seed, at least two.
+
+    Raises:
+        UsageError: with fewer than two seeds, or an answer that is neither yes nor no.
+    """
+    if len(right) < 2:
+        raise UsageError(f"a share of seeds needs at least two of them, got {len(right)}")
+    if odd := [answer for answer in right if not isinstance(answer, (bool, np.bool_))]:
+        raise UsageError(f"a share of seeds needs yes or no from each, got {odd[0]!r}")
+    low, high = wilson(sum(map(bool, right)), len(right))
+    samples = [100.0 * bool(answer) for answer in right]
+    spread = float(np.std(samples, ddof=1))
+    return Estimate(float(np.mean(samples)), 100 * low, 100 * high, len(samples), spread, tuple(samples))
 
 
 def paired_difference(a: pd.Series, b: pd.Series) -> Estimate:

@@ -305,7 +305,7 @@ def printed_row(row: Row, published: Results, mine: Results) -> list[str]:
     """One row of the table: what it is, both values with their intervals, tolerance, outcome."""
     name = row.name.partition(".")[2]
     value, yours = published.values.values[name], mine.values.values.get(name)
-    shown = [plain(in_full(bounded(row.name, found))) if found else "" for found in (value, yours)]
+    shown = [plain(in_full(bounded(found))) if found else "" for found in (value, yours)]
     return [f"`{name}` {plain(value.description)}", *shown, plain(row.printed()[2]), row.outcome]
 
 

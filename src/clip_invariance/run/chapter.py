@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import Theme, style
-from clip_invariance.measure.statistics import Estimate, NamedValue
+from clip_invariance.measure.statistics import Estimate, Kind, NamedValue
 from clip_invariance.profiles import get_profile
 from clip_invariance.results import (
     ChapterId,
@@ -46,7 +47,7 @@ from clip_invariance.rules.claims import load_claims, rules_digest
 from clip_invariance.run import provenance
 from clip_invariance.run.progress import for_chapter
 from clip_invariance.run.store import SCHEDULER, Entry, Store, run_units
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label
 
 #: Seeds of the smallest run that anyone would compare with the published one.
 RERUN_SEEDS = 3
@@ -195,6 +196,18 @@ class Chapter:
         self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
         return Picture(title, alt, png)
 
+    def show(self, spec: FigureSpec, data: pd.DataFrame) -> Picture:
+        """Draw and save a figure that the chapter has declared; see :meth:`figure`."""
+        return self.figure(
+            spec.name,
+            spec.draw,
+            data,
+            title=spec.title,
+            alt=spec.describe(data),
+            experiment=spec.experiment,
+            attribution=spec.attribution,
+        )
+
     def table(
         self,
         name: str,
@@ -210,7 +223,15 @@ class Chapter:
         return data
 
     def value(
-        self, name: str, estimate: Estimate, *, unit: str, figure: str, digits: int | None = None, description: str = ""
+        self,
+        name: str,
+        estimate: Estimate,
+        *,
+        unit: str,
+        figure: str,
+        digits: int | None = None,
+        description: str = "",
+        kind: Kind = "number",
     ) -> None:
         """Save a number that prose may quote as ``{value}`<chapter>.<name>```.
 
@@ -218,6 +239,7 @@ class Chapter:
             unit: "points", "%", "x"...; "" for none. The estimate is already in it.
             figure: the figure or table that shows it.
             digits: decimals to print; by default as many as the interval's first digit.
+            kind: what the number is.
 
         Raises:
             ReportError: if the name is taken or a number is not finite.
@@ -239,6 +261,8 @@ class Chapter:
             tolerance=tolerance,
             figure=figure,
             description=description,
+            samples=estimate.samples,
+            kind=kind,
         )
         self._checked_values(where, {name: value})
         self._values[name] = value
@@ -253,6 +277,7 @@ class Chapter:
                 figure=row.figure,
                 digits=row.digits,
                 description=row.description,
+                kind=row.kind,
             )
         columns = ["value", "low", "high", "n", "unit", "description"]
         return pd.DataFrame({row.name: self._values[row.name].model_dump() for row in rows}).T[columns]
@@ -378,7 +403,7 @@ def _size_px(svg: bytes) -> tuple[int, int]:
 
 def _with_params(unit: Unit, table: pd.DataFrame) -> pd.DataFrame:
     """The unit's table with its parameters as first columns; one that it repeats must agree."""
-    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else v for k, v in unit.params.items()}
+    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else label(v) for k, v in unit.params.items()}
     for name in params.keys() & set(table.columns):
         if not (table[name] == params[name]).all():
             raise ReportError(f"{unit.name} returns a column {name!r} that contradicts its parameter of that name")

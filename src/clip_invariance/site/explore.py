@@ -21,7 +21,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from clip_invariance.report.numbers import NARROW_SPACE, NO_BREAK_SPACE, number
-from clip_invariance.site.sphinx_ext import box, element, figure_label, link_to, shown
+from clip_invariance.site.nodes import box, element, figure_label, link_to, shown
 
 logger = logging.getLogger(__name__)
 
@@ -319,6 +319,6 @@ class Explore(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx, after :mod:`sphinx_ext`, whose nodes are used here."""
+    """Register with Sphinx, after :mod:`sphinx_ext`, which knows the nodes used here."""
     app.add_directive("explore", Explore)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from clip_invariance.report.numbers import NO_BREAK_SPACE, number
 from clip_invariance.report.speed import FIGURE, SPEED, ChapterCost, Speed, predicted, read_speed
-from clip_invariance.site.sphinx_ext import box, element, shown
+from clip_invariance.site.nodes import box, element, shown
 
 CORES = 2  # of the machine that budgets are meant for
 TIMES = (10, 100)

@@ -15,7 +15,7 @@ from typing import Any, NotRequired, TypedDict
 from sphinx.application import Sphinx
 
 from clip_invariance.results import Results, RunRecord
-from clip_invariance.site.sphinx_ext import shown
+from clip_invariance.site.nodes import shown
 
 PAGE_OF_CHAPTER = re.compile(r"^(?:book|notebooks)/(\d\d)_")
 PROFILES_EXPLAINED = "book/methods"
