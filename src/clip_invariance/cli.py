@@ -284,7 +284,10 @@ def audit(
     ] = 1000,
     seeds: Annotated[int, typer.Option(help="Repetitions with other scenes, at least 2.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results. Default: _build/audit/<model and weights>/.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: _build/audit/<model and weights>/ (with a digest, if taken)."
+        ),
     ] = None,
 ) -> None:
     """Measure an encoder of yours as chapter 4 measures its own.
@@ -304,6 +307,8 @@ def audit(
     for header, rows in auditing.summary(done.table):
         _print_table(tuple(header), [tuple(row) for row in rows])
         print()
+    if done.unwritten:
+        raise ReportError(f"{done.unwritten}: the tables above are what was measured; files there are missing")
     print(f"{done.folder / 'audit.md'}\n95 % intervals: half their width after ±; whole in the table")
 
 
