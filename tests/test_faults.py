@@ -36,10 +36,13 @@ from results_fixture import replace_in_run, value, write_results
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = dict(os.environ)
+    def ours() -> dict[str, str]:
+        return {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+
+    before = ours()
     monkeypatch.setattr(run_module, "_execute", execute_here)
     yield
-    assert dict(os.environ) == before  # what a run tells its kernels is for them
+    assert ours() == before  # what a run tells its kernels is for them
 
 
 def figures(project: Path) -> Path:

@@ -80,6 +80,9 @@ class Value(Record):
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low lies above high")
+        rounding = 1e-6 * max(1.0, abs(self.value))
+        if not self.low - rounding <= self.value <= self.high + rounding:
+            raise ValueError("value lies outside its own interval")
         if len(self.samples) not in (0, self.n):
             raise ValueError(f"{len(self.samples)} samples are not one for each of {self.n} seeds")
         return self
