@@ -42,6 +42,7 @@ clip-invariance run 3 --profile smoke   a first try of chapter 3, within a minut
 clip-invariance verify                  your numbers beside the published ones
 clip-invariance build && clip-invariance serve
 clip-invariance audit --model ViT-B-32 --pretrained openai   the same questions to an encoder of yours
+clip-invariance store pack carried      finished units for another machine, which merges them
 
 \b
 Profiles:
@@ -331,6 +332,66 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this
     with server:
         print(f"http://localhost:{port}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
+
+
+store = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(
+    store, name="store", help="Carry finished units between machines: `store pack` there, `store merge` here."
+)
+
+
+@store.command()
+def pack(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to: units-1.zip, units-2.zip, ... in this folder.")
+    ],
+    most_files: Annotated[int, typer.Option(help="At most so many files. Default: no limit.")] = 0,
+    most_mb: Annotated[float, typer.Option(help="At most so many megabytes in each. Default: all in one file.")] = 0,
+) -> None:
+    """Pack the finished units of _build/store/ into a few files.
+
+    Where room is short, small units go first: results, which are needed everywhere. Large ones are trained weights, which
+    are needed only to measure something new.
+
+    \b
+    clip-invariance store pack carried
+    clip-invariance store pack carried --most-files 8 --most-mb 16
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import pack as packing
+    from clip_invariance.run.store import Store
+
+    def note(line: str) -> None:
+        print(f"note: {line}", file=sys.stderr)
+
+    done = packing(Store(store_folder(find_project())), folder, most_files, most_mb, note)
+    for path in done.files:
+        print(path)
+    if done.left_out:
+        note(f"{done.units} units are packed, {done.left_out} larger ones had no room")
+
+
+@store.command()
+def merge(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders that `store pack` wrote, or files of them.")
+    ],
+) -> None:
+    """Take packed units into _build/store/. They keep their device, versions and times.
+
+    A run takes them as its own wherever it asks for the same computation, by the same source with the same versions:
+    merge only what you, or people whom you trust, have computed. Damaged files are refused, and then nothing is merged.
+    By default nothing is replaced that is there already.
+
+    \b
+    clip-invariance store merge carried
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import merge as merging
+    from clip_invariance.run.store import Store
+
+    done = merging(Store(store_folder(find_project())), paths)
+    print(f"{done.new} units merged, {done.known} were there already")
 
 
 def _run(
