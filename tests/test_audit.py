@@ -434,6 +434,18 @@ def test_a_file_that_cannot_be_loaded_is_named(
     assert "not finite numbers" in why("nan.safetensors")
 
 
+def test_names_in_a_file_reach_no_terminal_as_they_are(
+    project: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    saved(models["vit"], tmp_path / "w.safetensors")
+    for name in ("\x1b[2Jcleared\nclip-invariance: all is well", "a" * 1_000_000):
+        save_file({**load_file(tmp_path / "w.safetensors"), name: torch.zeros(1)}, tmp_path / "named.safetensors")
+        line = refused(capsys, "--model", models["vit"], "--pretrained", str(tmp_path / "named.safetensors"))
+        assert "named.safetensors does not match the model small-vit: 1 tensors that the model does not have" in line
+        assert "\x1b" not in line
+        assert len(line) < 1000
+
+
 def test_weights_behind_a_link_are_read_by_the_name_that_was_given(models: dict[str, str], tmp_path: Path) -> None:
     """A snapshot in the hub's cache is a link to a blob without a suffix."""
     (tmp_path / "blobs").mkdir()

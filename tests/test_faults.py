@@ -259,6 +259,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "gone": lambda path: path.unlink(),
     "binary": lambda path: path.write_bytes(bytes(range(256))),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+    "swapped": lambda path: path.write_bytes((path.parent / SWAPPED[path.name]).read_bytes()),
+    "older": lambda path: path.write_text(path.read_text().replace('"schema": 1', '"schema": 0')),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "unreadable": lambda path: path.chmod(0),
 }
 FILES = (
     "values.json",
@@ -271,6 +277,10 @@ FILES = (
 )
 
 
+#: Each file in the place of another.
+SWAPPED = dict(zip(FILES, (*FILES[1:], FILES[0]), strict=True))
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_result_is_refused_by_name(
@@ -279,7 +289,18 @@ def test_damaged_result_is_refused_by_name(
     folder = project / "figures" / "01"
     folder.mkdir(parents=True)
     write_results(folder, {"gap": value(1.0)})
+    (folder / "accuracy.dark.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>')
+    listed = {path.name: sha256(path) for path in folder.iterdir() if path.name != "run.json"}
+    replace_in_run(folder, files=listed)
+    before = (folder / name).read_bytes()
     DAMAGE[damage](folder / name)
+    if damage == "older" and (folder / name).read_bytes() == before:
+        pytest.skip("this file has no schema")
+    if damage == "unreadable" and os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    if (name, damage) == ("run.json", "longer"):  # a space after the record changes nothing in it
+        assert main(["verify", "--from", str(project / "figures")]) == 0
+        return
     if (name, damage) == ("run.json", "gone"):  # then the folder is not a finished run at all
         assert main(["verify", "--from", str(project / "figures")]) == 2
         return

@@ -356,7 +356,7 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> Encoder:
         with _positions_as_they_are():
             return _build(checkpoint, device, pretrained=pretrained, require_pretrained=True)
     except Exception as error:  # a stranger's file may raise anything on its way into the model
-        raise UsageError(_why_not(checkpoint, error)) from None
+        raise UsageError(printable(_why_not(checkpoint, error), 700)) from None  # names of tensors are in it
 
 
 @contextmanager
@@ -508,8 +508,9 @@ def _mismatch(text: str) -> str:
     """The essence of what ``load_state_dict`` has to say."""
     parts = []
     for heading, meaning in (("Missing key", "missing"), ("Unexpected key", "that the model does not have")):
-        if block := re.search(rf"{heading}\(s\) in state_dict: (.*)", text):
-            names = re.findall(r'"([^"]+)"', block[1])
+        # Names of a stranger's tensors may hold anything, line breaks too.
+        if block := re.search(rf"{heading}\(s\) in state_dict: (.*?)(?:\. ?\n\t|\. ?$|$)", text, re.DOTALL):
+            names = [printable(name, 100) for name in re.findall(r'"([^"]+)"', block[1])] or ["?"]
             parts.append(f"{len(names)} tensors {meaning} ({names[0]}{', ...' if len(names) > 1 else ''})")
     shapes = re.findall(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)", text)
     if shapes:
