@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.marks.spec import FigureSpec
-from clip_invariance.measure.statistics import Estimate
+from clip_invariance.measure.statistics import Estimate, digits_of
 from clip_invariance.results import check_files, read_results, read_sidecar, select_chapters
 from clip_invariance.run import Chapter
-from clip_invariance.run.chapter import _digits, _tolerance
+from clip_invariance.run.chapter import _tolerance
 from clip_invariance.run.run import _inputs, _locked, default_profile, run_folder, typed_parameters
 from fake_project import CELLS, command, environment, files_below, run_cli, write_notebook, write_project
 
@@ -525,7 +525,7 @@ def test_parameters_become_the_first_columns(chapter: Chapter) -> None:
 
 @pytest.mark.parametrize(("half", "digits"), [(0.4, 1), (3.0, 0), (0.02, 2), (0.0, 1), (1e-9, 4), (1.0, 0)])
 def test_digits_follow_the_interval(half: float, digits: int) -> None:
-    assert _digits(half) == digits
+    assert digits_of(half) == digits
 
 
 def test_tolerance_admits_reruns_and_not_much_more() -> None:

@@ -98,7 +98,10 @@ class ChapterValues(Record):
 
 
 class Sidecar(Record):
-    """``<figure>.json``: what a figure or table shows and how it came to be."""
+    """``<figure>.json``: what a figure or table shows and how it came to be.
+
+    ``values`` is the kind of number in the column ``value`` of its table; None if it holds several, or did not say.
+    """
 
     name: Name
     title: Text
@@ -123,6 +126,7 @@ class Sidecar(Record):
     height_px: Count
     created: Text
     attribution: list[Text]
+    values: Kind | None = None
 
 
 class RunRecord(Record):
