@@ -43,6 +43,7 @@ clip-invariance verify                  your numbers beside the published ones
 clip-invariance build && clip-invariance serve
 clip-invariance audit --model ViT-B-32 --pretrained openai   the same questions to an encoder of yours
 clip-invariance captions train.csv      what a training would see of your captions
+clip-invariance store pack carried      finished units for another machine, which merges them
 
 \b
 Profiles:
@@ -175,10 +176,10 @@ def verify(
     from clip_invariance.results import complete_folders, find_project, run_folder, select_chapters
 
     project = find_project()
-    if folder and (profile or chapters):
+    if folder and (profile is not None or chapters):
         raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.report import verify as verification  # takes seconds: after the checks
     from clip_invariance.run.run import Options, default_profile, run_chapters
@@ -285,7 +286,10 @@ def audit(
     ] = 1000,
     seeds: Annotated[int, typer.Option(help="Repetitions with other scenes, at least 2.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results. Default: _build/audit/<model and weights>/.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: _build/audit/<model and weights>/ (with a digest, if taken)."
+        ),
     ] = None,
 ) -> None:
     """Measure an encoder of yours as chapter 4 measures its own.
@@ -305,6 +309,8 @@ def audit(
     for header, rows in auditing.summary(done.table):
         _print_table(tuple(header), [tuple(row) for row in rows])
         print()
+    if done.unwritten:
+        raise ReportError(f"{done.unwritten}: the tables above are what was measured; files there are missing")
     print(f"{done.folder / 'audit.md'}\n95 % intervals: half their width after ±; whole in the table")
 
 
@@ -381,6 +387,66 @@ def captions(
     print(done.folder / run.PAGE)
 
 
+store = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(
+    store, name="store", help="Carry finished units between machines: `store pack` there, `store merge` here."
+)
+
+
+@store.command()
+def pack(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to: units-1.zip, units-2.zip, ... in this folder.")
+    ],
+    most_files: Annotated[int, typer.Option(help="At most so many files. Default: no limit.")] = 0,
+    most_mb: Annotated[float, typer.Option(help="At most so many megabytes in each. Default: all in one file.")] = 0,
+) -> None:
+    """Pack the finished units of _build/store/ into a few files.
+
+    Where room is short, small units go first: results, which are needed everywhere. Large ones are trained weights, which
+    are needed only to measure something new.
+
+    \b
+    clip-invariance store pack carried
+    clip-invariance store pack carried --most-files 8 --most-mb 16
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import pack as packing
+    from clip_invariance.run.store import Store
+
+    def note(line: str) -> None:
+        print(f"note: {line}", file=sys.stderr)
+
+    done = packing(Store(store_folder(find_project())), folder, most_files, most_mb, note)
+    for path in done.files:
+        print(path)
+    if done.left_out:
+        note(f"{done.units} units are packed, {done.left_out} larger ones had no room")
+
+
+@store.command()
+def merge(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders that `store pack` wrote, or files of them.")
+    ],
+) -> None:
+    """Take packed units into _build/store/. They keep their device, versions and times.
+
+    A run takes them as its own wherever it asks for the same computation, by the same source with the same versions:
+    merge only what you, or people whom you trust, have computed. Damaged files are refused, and then nothing is merged.
+    By default nothing is replaced that is there already.
+
+    \b
+    clip-invariance store merge carried
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import merge as merging
+    from clip_invariance.run.store import Store
+
+    done = merging(Store(store_folder(find_project())), paths)
+    print(f"{done.new} units merged, {done.known} were there already")
+
+
 def _run(
     chapters: list[str] | None,
     profile: str | None,
@@ -394,7 +460,7 @@ def _run(
 
     project = find_project()
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.run.run import Options, default_profile, run_chapters  # takes seconds: after the checks
 
@@ -403,6 +469,8 @@ def _run(
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {setting}: write it as name=value")
+        if name in extra:
+            raise UsageError(f"--set {name} is given twice")
         extra[name] = value
     chosen = profile or ("quick" if device == "cpu" else default_profile())
     options = Options(chosen, device, seeds, jobs, extra, scheduler)

@@ -38,6 +38,7 @@ from clip_invariance.results import (
     write_json,
 )
 from clip_invariance.rules.claims import CLAIMS_FILE, load_claims
+from clip_invariance.run.provenance import git
 from clip_invariance.site.seal import seal
 from clip_invariance.site.sphinx_pages import Origin
 
@@ -157,16 +158,10 @@ def last_change(project: Path) -> str:
     Not simply the newest commit, for which a site would have to be built again although no page has changed.
     """
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(project), *arguments, "--", *PAGE_SOURCES]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("log", "-1", "--format=%H")
-        changed = " with uncommitted changes" if commit and git("status", "--porcelain") else ""
-    except (OSError, subprocess.CalledProcessError):
+    commit = git(project, "log", "-1", "--format=%H", "--", *PAGE_SOURCES)
+    if not commit:
         return ""
-    return commit + changed
+    return commit + (" with uncommitted changes" if git(project, "status", "--porcelain", "--", *PAGE_SOURCES) else "")
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
