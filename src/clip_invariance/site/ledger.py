@@ -21,7 +21,7 @@ from clip_invariance.report.numbers import (
     with_unit,
 )
 from clip_invariance.results import Results, Value
-from clip_invariance.rules.claims import Claim, ClaimRow, Condition, find_value
+from clip_invariance.rules.claims import Claim, ClaimRow, Condition, falsifier, find_value
 from clip_invariance.site.nodes import (
     badge,
     box,
@@ -77,7 +77,7 @@ def rule_in_words(row: ClaimRow, results: dict[str, Results]) -> list[nodes.Node
 
 def details_of(claim: Claim, row: ClaimRow, results: dict[str, Results]) -> box:
     """Expectation, what would count against it, and the rule, folded away."""
-    facts = [("Expected", claim.hypothesis), ("Counts against it", claim.falsified_when)]
+    facts = [("Expected", claim.hypothesis), ("Counts against it", falsifier(claim.registered))]
     terms = [node for name, text in facts if text for node in (element("dt", "", name), element("dd", "", text))]
     rule = rule_in_words(row, results)
     summary = element("summary", "", "Registered rule" if rule else "What would decide it")
