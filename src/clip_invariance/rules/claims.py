@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clip_invariance.errors import ReportError
+from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.results import ChapterId, Results, Value
 
 CLAIMS_FILE = Path(__file__).with_name("claims.toml")
@@ -200,6 +200,18 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise ReportError(f"{path}: {', '.join(twice)} comes more than once")
     return claims
+
+
+def choose(claims: Sequence[Claim], ids: Sequence[str]) -> list[Claim]:
+    """The claims with these ids, in either case; all without any.
+
+    Raises:
+        UsageError: if there is no such claim.
+    """
+    wanted = {claim_id.upper() for claim_id in ids}
+    if unknown := sorted(wanted - {claim.id.upper() for claim in claims}):
+        raise UsageError(f"there is no claim {', '.join(unknown)}: clip-invariance claims lists them")
+    return [claim for claim in claims if not wanted or claim.id.upper() in wanted]
 
 
 def rules_digest(claims: Sequence[Claim], chapter: str) -> str:

@@ -95,6 +95,11 @@ class Editions(BaseModel):
     amendments: list[Amendment] = Field(alias="amendment", default=[])
     recodes: list[Recode] = Field(alias="recode", default=[])
 
+    @property
+    def commits(self) -> set[str]:
+        """The commits that amendments name."""
+        return {a.commit for a in self.amendments if a.commit}
+
     def of(self, claim_id: str) -> list[Amendment]:
         """The amendments that concern a claim, oldest first."""
         return [a for a in self.amendments if claim_id in a.claims]

@@ -11,7 +11,7 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,10 +122,10 @@ def rule_text(condition: Condition) -> str:
 
 
 class Git:
-    """Read-only access to the commits of a repository that lead to one of them."""
+    """Read-only access to the commits that lead to the one that is checked out."""
 
-    def __init__(self, project: Path, tip: str = "HEAD") -> None:
-        self.project, self.tip = project, tip
+    def __init__(self, project: Path) -> None:
+        self.project = project
 
     def run(self, *arguments: str, standard_input: str = "") -> bytes:
         try:
@@ -144,7 +144,7 @@ class Git:
     @cached_property
     def log(self) -> list[tuple[str, tuple[str, ...], Commit]]:
         """Every commit as (id, parents, when), parents before children."""
-        lines = self.run("log", "--topo-order", "--reverse", "--format=%H%x09%P%x09%cI%x09%s", self.tip).decode()
+        lines = self.run("log", "--topo-order", "--reverse", "--format=%H%x09%P%x09%cI%x09%s", "HEAD").decode()
         found = []
         for line in lines.splitlines():
             commit, parents, date, subject = line.split("\t", 3)
@@ -171,6 +171,11 @@ class Git:
             found[i] = answer[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
         return found
+
+
+def is_up_to_date(recorded: History, project: Path, also: Collection[str] = ()) -> bool:
+    """Whether a record has all that git has, but perhaps what the newest commit did: it cannot name itself."""
+    return any(recorded == from_git(project, also, without) for without in (False, True))
 
 
 def has_history(project: Path) -> bool:
@@ -209,15 +214,19 @@ class _Walk:
     judged: list[Judged] = field(default_factory=list)
 
 
-def from_git(project: Path, tip: str = "HEAD") -> History:
-    """Compute the history of the rules up to a commit.
+def from_git(project: Path, also: Collection[str] = (), without_tip: bool = False) -> History:
+    """Compute the history of the rules up to the commit that is checked out.
 
     A commit changes a claim, or publishes a result, if it differs in that from every one of its parents.
+
+    Args:
+        also: further commits to look up, for instance those of amendments.
+        without_tip: leave out what the newest commit does, as a record kept in that very commit has to.
 
     Raises:
         ReportError: if git or the repository is missing.
     """
-    git = Git(project, tip)
+    git = Git(project)
     values = {f"figures/{chapter}/values.json": chapter for chapter in CHAPTERS}
     blobs = git.blobs([*CLAIM_PATHS, *values])
     contents = git.contents(sorted(set(blobs.values())))
@@ -232,6 +241,8 @@ def from_git(project: Path, tip: str = "HEAD") -> History:
     when = {commit[:10]: date for commit, _, date in git.log}
     order = {commit: i for i, (commit, _, _) in enumerate(git.log)}
     for commit, parents, _ in sorted(git.log, key=lambda entry: (entry[2].date, order[entry[0]])):
+        if without_tip and commit == git.log[-1][0]:
+            continue
         now = parsed[rules[commit]]
         before = [parsed[rules[parent]] for parent in parents]
         for claim_id, row in now.items():
@@ -251,6 +262,7 @@ def from_git(project: Path, tip: str = "HEAD") -> History:
         for claim_id, walk in sorted(walks.items())
     }
     named = dict.fromkeys(commit for walk in claims.values() for commit in _commits_of(walk))
+    named |= dict.fromkeys(commit for commit in when if commit in also)
     last = max(named, key=lambda c: list(when).index(c), default="")
     return History(schema=1, last=last, commits={c: when[c] for c in named}, claims=claims)
 
