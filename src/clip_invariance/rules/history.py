@@ -94,6 +94,10 @@ class History(Record):
     claims: dict[str, ClaimHistory]
 
 
+#: The record of claims that have none.
+NO_HISTORY = History(schema=1, last="", commits={}, claims={})
+
+
 def read_history(path: Path | None = None) -> History:
     """Read the recorded history, by default :data:`HISTORY_FILE`.
 

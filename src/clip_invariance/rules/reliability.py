@@ -6,7 +6,7 @@ Each check asks whether the registered rule would give the same verdict otherwis
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -285,3 +285,8 @@ def in_longer(row: ClaimRow, results: Mapping[str, Results], longer: Longer | No
         return Check("longer", "other", f"It would be {found.verdict} after {longer.training}{scope}.")
     but = f", but this comes out otherwise: {'; '.join(moved)}" if moved else ""
     return Check("longer", "same", f"The verdict is the same after {longer.training}{scope}{but}.")
+
+
+def count_same(checks: Iterable[Sequence[Check]], name: CheckName) -> int:
+    """Of how many claims a check finds the same verdict."""
+    return sum(check.name == name and check.answer == "same" for of_claim in checks for check in of_claim)
