@@ -127,8 +127,8 @@ _OUTCOME = {"holds": "holds", "fails": "fails", "open": "is undecided", "missing
 def _span(numbers: Sequence[float]) -> str:
     if not numbers:
         return "nothing"
-    mean, low, high = (f"{x:.4g}" for x in numbers)
-    return f"{mean} [{low}, {high}]"
+    mean, low, high = (f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.4g}" for x in numbers)
+    return f"{mean} [{low}, {high}]".replace("-", "−")
 
 
 def former_verdicts(past: ClaimHistory | None) -> list[str]:

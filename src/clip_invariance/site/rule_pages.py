@@ -51,10 +51,9 @@ class RuleChanges(SphinxDirective):
         commit = element("code", "", amendment.commit or "not committed", title=when.subject if when else "")
         stamp = element("span", "record-when", when.minute if when else amendment.date)
         claims = element("strong", "", *claim_links(self.env, amendment.claims))
-        known = f" Known then: {KNOWN[amendment.known]}. {amendment.evidence}"
-        return element(
-            "li", "", stamp, " ", commit, " ", claims, f": {amendment.what} Reason: {amendment.reason}{known}"
-        )
+        why = [("Reason", amendment.reason), ("Known then", f"{KNOWN[amendment.known]}. {amendment.evidence}")]
+        lines = [element("p", "rule-why", element("span", "claim-key", f"{key}: "), said) for key, said in why]
+        return element("li", "", element("p", "", stamp, " ", commit, " ", claims, f": {amendment.what}"), *lines)
 
 
 class MovedVerdicts(SphinxDirective):

@@ -86,7 +86,7 @@ class LedgerFilter(SphinxDirective):
             for name in CHECKS
             if count_same(checks, name)
         ]
-        asked = (("Verdict", "verdicts", by_verdict), ("Same", "firm", by_check), ("Chapter", "chapters", by_chapter))
+        asked = (("Verdict", "verdicts", by_verdict), ("Firm", "firm", by_check), ("Chapter", "chapters", by_chapter))
         groups = [
             element("fieldset", f"filter-{kind}", element("legend", "", name), *choices)
             for name, kind, choices in asked
