@@ -122,7 +122,7 @@ def record_of(env: BuildEnvironment, row: ClaimRow) -> list[nodes.Node]:
     checks = [check for check in shown(env).checks.get(row.claim.id, []) if check.answer != "none"]
     if not told and not checks:
         return []
-    parts: list[nodes.Node] = [element("summary", "", record_line(row, told) if told else "How firm the verdict is")]
+    parts: list[nodes.Node] = [element("summary", "", *(record_line(told) if told else ["How firm the verdict is"]))]
     if checks:
         parts += [
             element("p", "claim-key", "How firm the verdict is"),
@@ -133,13 +133,17 @@ def record_of(env: BuildEnvironment, row: ClaimRow) -> list[nodes.Node]:
     return [element("details", "claim-rule claim-record", *parts)]
 
 
-def record_line(row: ClaimRow, told: Sequence[Event]) -> str:
-    """The record in one line: "Registered 2026-11-22, amended 2026-11-22, was qualified and is contradicted"."""
-    amended = [event.when[:10] for event in told if event.kind == "amended"]
-    parts = [f"Registered {told[0].when[:10]}", *(f"amended {day}" for day in dict.fromkeys(amended))]
-    if moved := [e for e in told if e.kind == "judged"][1:]:
-        parts.append(f"verdict moved {moved[-1].when[:10]}")
-    return ", ".join(parts)
+def record_line(told: Sequence[Event]) -> list[nodes.Node]:
+    """The record in one line, with dates that do not break: "Registered 2026-11-22, amended 2026-11-22"."""
+    amended = dict.fromkeys(event.when[:10] for event in told if event.kind == "amended")
+    parts = [("Registered", told[0].when[:10]), *(("amended", day) for day in amended)]
+    if moved := [event for event in told if event.kind == "judged"][1:]:
+        parts.append(("verdict moved", moved[-1].when[:10]))
+    return [
+        node
+        for place, (what, day) in enumerate(parts)
+        for node in (nodes.Text(f"{', ' if place else ''}{what} "), element("span", "record-when", day))
+    ]
 
 
 def event_item(event: Event) -> box:
