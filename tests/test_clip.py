@@ -39,7 +39,7 @@ def trained_look(tower: Tower) -> CLIP:
     generator = torch.Generator().manual_seed(SEED)
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
-    return clip.settle(model, pictures(64, 32))
+    return clip.calibrate_batch_norm(model, pictures(64, 32))
 
 
 def resnet() -> CLIP:
@@ -173,7 +173,7 @@ def test_settling_moves_statistics_and_no_weight() -> None:
     weights = {name: parameter.clone() for name, parameter in model.named_parameters()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     images = pictures(64, 32)
-    assert clip.settle(model, images) is model
+    assert clip.calibrate_batch_norm(model, images) is model
     assert not model.training
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, weights[name]), name
@@ -189,7 +189,7 @@ def test_settling_moves_statistics_and_no_weight() -> None:
 
     vit = clip.create("vit", size=32, seed=0)
     before = {name: tensor.clone() for name, tensor in vit.state_dict().items()}
-    after = clip.settle(vit, images).state_dict()
+    after = clip.calibrate_batch_norm(vit, images).state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)  # it has no statistics
 
 

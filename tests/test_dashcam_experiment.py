@@ -201,7 +201,7 @@ def test_labels_are_learned_and_nothing_else_is_asked() -> None:
 def test_views_pull_two_views_of_a_picture_together() -> None:
     images = torch.randint(0, 256, (32, 3, 4, 4), generator=torch.Generator().manual_seed(0)).byte()
     images = images.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    model = clip.settle(clip.create("conv", size=32, embed_dim=8, seed=0), images)
+    model = clip.calibrate_batch_norm(clip.create("conv", size=32, embed_dim=8, seed=0), images)
 
     def similarity() -> float:
         """Cosine of two views of one picture, minus that of views of two pictures."""

@@ -14,7 +14,7 @@ TEXTS = ["a banana", "a car", "a horse", "an umbrella"]
 
 def read(images: Tensor) -> tuple[dict[Depth, Tensor], Tensor]:
     """All depths of an untrained encoder whose batch normalisation has seen the images, and its texts."""
-    model = clip.settle(clip.create("conv", size=24, embed_dim=16, seed=0), images)
+    model = clip.calibrate_batch_norm(clip.create("conv", size=24, embed_dim=16, seed=0), images)
     return depths(model, images, TEXTS), clip.encode_texts(model, TEXTS)
 
 
@@ -38,7 +38,7 @@ def test_the_four_depths() -> None:
 @pytest.mark.parametrize("tower", clip.TOWERS)
 def test_one_pass_reads_backbone_and_embedding_as_two_do(tower: clip.Tower) -> None:
     images = torch.randint(0, 256, (10, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    model = clip.settle(clip.create(tower, size=24, embed_dim=16, seed=0), images)
+    model = clip.calibrate_batch_norm(clip.create(tower, size=24, embed_dim=16, seed=0), images)
     backbone, embedding = backbone_and_embedding(model, images)
     assert torch.equal(backbone, clip.backbone(model, images))
     assert torch.equal(embedding, clip.embed(model, images))
@@ -46,6 +46,6 @@ def test_one_pass_reads_backbone_and_embedding_as_two_do(tower: clip.Tower) -> N
 
 def test_captions_that_are_already_encoded_tell_the_same() -> None:
     images = torch.randint(0, 256, (10, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    model = clip.settle(clip.create("conv", size=24, embed_dim=16, seed=0), images)
+    model = clip.calibrate_batch_norm(clip.create("conv", size=24, embed_dim=16, seed=0), images)
     spoken, encoded = depths(model, images, TEXTS), depths(model, images, clip.encode_texts(model, TEXTS))
     assert all(torch.equal(spoken[depth], encoded[depth]) for depth in DEPTHS)

@@ -39,7 +39,7 @@ def embeddings(step: int | None, table: pd.DataFrame | None = None) -> Tensor:
 
 def test_the_table_gives_the_encoder_that_was_trained() -> None:
     model = clip.create("conv", size=SIZE, embed_dim=16, seed=4)
-    clip.settle(model, pictures())
+    clip.calibrate_batch_norm(model, pictures())
     untrained = torch.cat([clip.embed(model, pictures()), clip.encode_texts(model, CAPTIONS.texts)])
     contrastive.fit(model, pictures(), CAPTIONS, steps=4, seed=4, rate=1e-2, batch=6)
     trained = torch.cat([clip.embed(model, pictures()), clip.encode_texts(model, CAPTIONS.texts)])

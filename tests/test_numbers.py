@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import results_fixture
+from clip_invariance.measure.statistics import wilson
 from clip_invariance.report.numbers import (
     NO_BREAK_SPACE,
-    SHARES,
     bounded,
     by_sign,
     in_full,
@@ -21,9 +21,11 @@ from clip_invariance.report.numbers import (
     shortest,
     with_unit,
 )
-from clip_invariance.results import Value, read_results
+from clip_invariance.results import Value, complete_folders, read_folders, read_results
 from clip_invariance.rules.claims import Condition
 from site_fixture import value_record
+
+FIGURES = Path(__file__).parents[1] / "figures"
 
 
 def value(x: float, low: float, high: float, unit: str = "points", digits: int = 1) -> Value:
@@ -105,23 +107,30 @@ def test_a_part_of_next_to_nothing_is_not_determined() -> None:
 
 
 def test_interval_of_a_share_ends_at_none_and_all() -> None:
-    sure = value(98.7, 96.6, 100.9, "%")
-    assert interval(bounded("03.background_backbone", sure)) == "[96.6, 100.0]"
-    assert interval(bounded("04.c29_false_go_ceiling", value(0.1, -0.1, 0.3, "%"))) == "[0.0, 0.3]"
+    for high, low, shown in ((100.9, 96.6, "[96.6, 100.0]"), (97.3, -0.1, "[0.0, 97.3]")):
+        share = value(97.0, low, high, "%").model_copy(update={"kind": "share"})
+        assert interval(bounded(share)) == shown
 
 
-def test_intervals_of_differences_and_ratios_stay_whole() -> None:
+@pytest.mark.parametrize("kind", ["ratio", "difference", "count", "number"])
+def test_intervals_of_differences_and_ratios_stay_whole(kind: str) -> None:
     """Half of the way and back, or more of it than there was, are possible."""
-    for name in (
-        "04.c31_middle",
-        "03.c25_closed_width",
-        "06.c40_recovered_5",
-        "06.c42_kept",
-        "01.c01_shift_error_zero_pool",
-    ):
-        assert interval(bounded(name, value(98.7, -6.5, 107.1, "%"))) == "[−6.5, 107.1]", name
-    gain = value(98.7, 96.6, 100.9, "points")
-    assert bounded(SHARES[0].replace("*", "gain"), gain) == gain
+    other = value(98.7, -6.5, 107.1, "%").model_copy(update={"kind": kind})
+    assert interval(bounded(other)) == "[−6.5, 107.1]"
+
+
+def test_published_values_say_what_they_are() -> None:
+    """A share is in percent and between none and all; a difference is no share; shares of seeds have Wilson's interval."""
+    for results in read_folders(complete_folders(FIGURES)).values():
+        for name, found in results.values.values.items():
+            where = f"{results.run.chapter}.{name}"
+            assert (found.kind == "difference") == (found.unit in ("points", "nats")), where
+            if found.kind == "share":
+                assert found.unit == "%", where
+                assert -1e-9 <= found.value <= 100 + 1e-9, where
+            if "seeds in which" in found.description:
+                low, high = wilson(round(found.value * found.n / 100), found.n)
+                assert (found.kind, found.low, found.high) == ("share", 100 * low, 100 * high), where
 
 
 def test_words_follow_the_sign_and_the_interval_turns_with_it() -> None:

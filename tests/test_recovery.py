@@ -72,7 +72,7 @@ def images() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def model(images: torch.Tensor) -> CLIP:
     torch.set_num_threads(1)
-    return clip.settle(clip.create("conv", size=32, embed_dim=16, seed=0), images)
+    return clip.calibrate_batch_norm(clip.create("conv", size=32, embed_dim=16, seed=0), images)
 
 
 def labels_of(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -157,7 +157,7 @@ def test_shares_of_trained_weights_are_ordered(model: CLIP) -> None:
 
 
 def test_the_line_between_two_models_ends_in_them(model: CLIP, images: torch.Tensor) -> None:
-    other = clip.settle(clip.create("conv", size=32, embed_dim=16, seed=1), images)
+    other = clip.calibrate_batch_norm(clip.create("conv", size=32, embed_dim=16, seed=1), images)
     for share, end in ((0.0, model), (1.0, other)):
         between = tuning.interpolate(model.visual, other.visual, share)
         torch.testing.assert_close(between.state_dict(), end.visual.state_dict(), rtol=0, atol=0)

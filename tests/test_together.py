@@ -84,7 +84,7 @@ def test_each_model_becomes_what_it_becomes_alone(tower: Tower) -> None:
 
 
 def test_keys_of_what_is_trained_together_cover_what_trains_it() -> None:
-    assert set(store_module.TRAINED_TOGETHER) == {Unit(function, {}).name for function in at_once._KNOWN}
+    assert set(store_module.TRAINED_TOGETHER) == {Unit(function, {}).name for function in at_once.PLANS}
 
 
 def test_options_belong_to_one_model_each() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from clip_invariance.errors import UsageError
 
@@ -45,3 +47,50 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     except KeyError:
         raise UsageError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}") from None
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scale(Generic[T]):
+    """A size that is the same in every profile but ``smoke``, unless it says otherwise.
+
+    Attributes:
+        usual: what is measured.
+        smoke: just enough for every line to run.
+        quick, full: where these differ from the usual.
+    """
+
+    usual: T
+    smoke: T
+    quick: T | None = None
+    full: T | None = None
+
+    def at(self, profile: Profile) -> T:
+        """The size in a profile."""
+        own = {"smoke": self.smoke, "quick": self.quick, "full": self.full}.get(profile.name)
+        return self.usual if own is None else own
+
+
+class Staged(Protocol):
+    """What is run from a profile on: ``since`` is "quick", "standard" or "full"."""
+
+    @property
+    def since(self) -> str: ...
+
+
+S = TypeVar("S", bound=Staged)
+
+
+def run_in(arms: Iterable[S], profile: Profile, smoke: str = "quick") -> list[S]:
+    """The arms that a profile runs, in the given order; ``smoke`` runs those of the profile of that name.
+
+    >>> @dataclass(frozen=True)
+    ... class Arm:
+    ...     since: str
+    >>> [arm.since for arm in run_in([Arm("quick"), Arm("full")], PROFILES["standard"])]
+    ['quick']
+    """
+    rank = PROFILES[smoke].rank if profile.name == "smoke" else profile.rank
+    return [arm for arm in arms if PROFILES[arm.since].rank <= rank]

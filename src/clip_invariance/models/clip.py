@@ -206,7 +206,7 @@ def before_projection(visual: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def settle(model: CLIP, images: Tensor) -> CLIP:
+def calibrate_batch_norm(model: CLIP, images: Tensor) -> CLIP:
     """Let batch normalisation see images, weights unchanged: what an untrained encoder needs to be a fair control."""
     with plain_statistics(model.eval()):
         for part in images[: 4 * _BATCH].split(_BATCH):

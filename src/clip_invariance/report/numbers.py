@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from clip_invariance.results import MAX_DIGITS, Results, Value
 from clip_invariance.rules.claims import Condition
@@ -15,17 +14,6 @@ NO_BREAK_SPACE = "\u00a0"
 MINUS = "\u2212"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-#: Values in % that count something (pictures answered right, red lights driven through, parts of a variance), so that
-#: nothing below 0 or above 100 % is possible. Other values in % compare two numbers, and may lie anywhere.
-SHARES = (
-    *("01.c06_probe_*", "01.consistency_*"),
-    *("02.c09_failures_*", "02.c10_whole_alone", "02.c11_share_plain", "02.c11_share_augmented"),
-    *("03.background_*", "03.c16_place_*", "03.c17_here", "03.c19_share_*", "03.c21_a*", "03.c24_probe_*"),
-    *("03.everything_zero_shot_*", "03.longer_*", "03.object_*", "03.tri_*", "03.untrained_*"),
-    *("04.c28_p*", "04.c29_*", "04.control_*", "04.light_*", "04.long_*", "04.pasted_*", "04.photo_*"),
-    *("05.[!c]*", "05.c32_*", "05.c33_words*"),
-    *("06.c3*", "06.c40_[!r]*", "06.c41_*", "06.c42_as_*", "06.c42_legible_*", "06.c43_*"),
-)
 #: A part of a whole that can be anything between these, in %, is not determined: the whole is about as small as its error.
 NONSENSE = (-100.0, 200.0)
 NOT_DETERMINED = "not determined"
@@ -134,8 +122,7 @@ def within_bounds(results: Results) -> Results:
 
     The interval is a mean and a multiple of its error, and knows nothing of these ends. Verdicts are judged before.
     """
-    chapter = results.run.chapter
-    shown = {name: bounded(f"{chapter}.{name}", value) for name, value in results.values.values.items()}
+    shown = {name: bounded(value) for name, value in results.values.values.items()}
     return replace(results, values=results.values.model_copy(update={"values": shown}))
 
 
@@ -164,8 +151,8 @@ def _sharp(value: Value, threshold: float, most: int = 2) -> Value:
     return value
 
 
-def bounded(value_id: str, value: Value) -> Value:
+def bounded(value: Value) -> Value:
     """One value as :func:`within_bounds` shows it."""
-    if value.unit != "%" or not any(fnmatchcase(value_id, pattern) for pattern in SHARES):
+    if value.kind != "share":
         return value
     return value.model_copy(update={"low": max(value.low, 0.0), "high": min(value.high, 100.0)})

@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import Theme, style
-from clip_invariance.measure.statistics import Estimate, NamedValue
+from clip_invariance.measure.statistics import Estimate, Kind, NamedValue, digits_of
 from clip_invariance.profiles import get_profile
 from clip_invariance.results import (
     ChapterId,
@@ -46,7 +47,7 @@ from clip_invariance.rules.claims import load_claims, rules_digest
 from clip_invariance.run import provenance
 from clip_invariance.run.progress import for_chapter
 from clip_invariance.run.store import SCHEDULER, Entry, Store, run_units
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label
 
 #: Seeds of the smallest run that anyone would compare with the published one.
 RERUN_SEEDS = 3
@@ -178,6 +179,7 @@ class Chapter:
         alt: str,
         experiment: str,
         attribution: Sequence[str] = (),
+        values: Kind | None = None,
     ) -> Picture:
         """Draw ``data`` for light and for dark pages, and save both with the data and where they came from.
 
@@ -186,14 +188,29 @@ class Chapter:
             alt: what a reader who cannot see the figure should know.
             experiment: what was done, in a sentence.
             attribution: credits that must stand beside the figure.
+            values: what kind of number the data's column ``value`` holds, so that pages can quote it; None where there are
+                several, which a column ``kind`` may tell apart.
 
         Raises:
             ReportError: if the name is taken or not a file name.
         """
         light, png = _draw(draw, data, "light", "svg", "png")
         (dark,) = _draw(draw, data, "dark", "svg")
-        self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
+        self._save("figure", name, data, title, alt, experiment, attribution, (light, dark), values)
         return Picture(title, alt, png)
+
+    def show(self, spec: FigureSpec, data: pd.DataFrame) -> Picture:
+        """Draw and save a figure that the chapter has declared; see :meth:`figure`."""
+        return self.figure(
+            spec.name,
+            spec.draw,
+            data,
+            title=spec.title,
+            alt=spec.describe(data),
+            experiment=spec.experiment,
+            attribution=spec.attribution,
+            values=spec.values,
+        )
 
     def table(
         self,
@@ -204,13 +221,22 @@ class Chapter:
         experiment: str,
         alt: str = "",
         attribution: Sequence[str] = (),
+        values: Kind | None = None,
     ) -> pd.DataFrame:
         """Save a result that is shown as a table; the arguments are those of :meth:`figure`. Returns ``data``."""
-        self._save("table", name, data, title, alt, experiment, attribution)
+        self._save("table", name, data, title, alt, experiment, attribution, None, values)
         return data
 
     def value(
-        self, name: str, estimate: Estimate, *, unit: str, figure: str, digits: int | None = None, description: str = ""
+        self,
+        name: str,
+        estimate: Estimate,
+        *,
+        unit: str,
+        figure: str,
+        digits: int | None = None,
+        description: str = "",
+        kind: Kind = "number",
     ) -> None:
         """Save a number that prose may quote as ``{value}`<chapter>.<name>```.
 
@@ -218,6 +244,7 @@ class Chapter:
             unit: "points", "%", "x"...; "" for none. The estimate is already in it.
             figure: the figure or table that shows it.
             digits: decimals to print; by default as many as the interval's first digit.
+            kind: what the number is.
 
         Raises:
             ReportError: if the name is taken or a number is not finite.
@@ -226,7 +253,7 @@ class Chapter:
         if name in self._values:
             raise ReportError(f"{where} is saved twice")
         if digits is None:
-            digits = _digits((estimate.high - estimate.low) / 2)
+            digits = digits_of((estimate.high - estimate.low) / 2)
         numbers = {field: float(getattr(estimate, field)) for field in ("value", "low", "high", "spread")}
         tolerance = _tolerance(numbers["spread"], estimate.n, digits)
         value = checked(
@@ -240,6 +267,7 @@ class Chapter:
             figure=figure,
             description=description,
             samples=estimate.samples,
+            kind=kind,
         )
         self._checked_values(where, {name: value})
         self._values[name] = value
@@ -254,6 +282,7 @@ class Chapter:
                 figure=row.figure,
                 digits=row.digits,
                 description=row.description,
+                kind=row.kind,
             )
         columns = ["value", "low", "high", "n", "unit", "description"]
         return pd.DataFrame({row.name: self._values[row.name].model_dump() for row in rows}).T[columns]
@@ -300,7 +329,8 @@ class Chapter:
         alt: str,
         experiment: str,
         attribution: Sequence[str],
-        svgs: tuple[bytes, bytes] | None = None,
+        svgs: tuple[bytes, bytes] | None,
+        values: Kind | None,
     ) -> None:
         where = f"{kind} {self.chapter}/{name}"
         if name in self._figures:
@@ -320,6 +350,7 @@ class Chapter:
             height_px=height,
             created=provenance.now(),
             attribution=list(attribution),
+            values=values,
         )
         if svgs:
             self._write(f"{name}.svg", svgs[0])
@@ -379,19 +410,12 @@ def _size_px(svg: bytes) -> tuple[int, int]:
 
 def _with_params(unit: Unit, table: pd.DataFrame) -> pd.DataFrame:
     """The unit's table with its parameters as first columns; one that it repeats must agree."""
-    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else v for k, v in unit.params.items()}
+    params = {k: json.dumps(v) if isinstance(v, list | dict | tuple) else label(v) for k, v in unit.params.items()}
     for name in params.keys() & set(table.columns):
         if not (table[name] == params[name]).all():
             raise ReportError(f"{unit.name} returns a column {name!r} that contradicts its parameter of that name")
     rest = table.drop(columns=list(params), errors="ignore")
     return pd.concat([pd.DataFrame([params] * len(rest), index=rest.index), rest], axis="columns")
-
-
-def _digits(half_width: float) -> int:
-    """Decimals so that half the interval keeps one digit: 0.4 -> 1, 3 -> 0, 0.02 -> 2; 1 if there is no width."""
-    if not half_width > 0 or not math.isfinite(half_width):
-        return 1
-    return min(max(-math.floor(math.log10(half_width)), 0), 4)
 
 
 def _tolerance(spread: float, n: int, digits: int) -> float:

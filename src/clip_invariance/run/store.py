@@ -29,11 +29,11 @@ from typing import NamedTuple
 import grimp
 import pandas as pd
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.results import sha256, to_json
 from clip_invariance.run.processes import processes
 from clip_invariance.run.provenance import device_name, now, peak_memory_mb
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label, plain
 
 PACKAGE = "clip_invariance"
 #: What trains several units at once on a GPU, and the units that it may train: their keys cover its source there.
@@ -107,7 +107,7 @@ def unit_key(
     """
     content = {
         "unit": unit.name,
-        "params": dict(unit.params),
+        "params": {name: plain(value) for name, value in unit.params.items()},
         "sources": {source.module: source.digest for source in depends_on},
         "environment": dict(environment),
         "needs": dict(needs or {}),
@@ -120,7 +120,7 @@ def unit_key(
 
 def describe(unit: Unit) -> str:
     """``chapters.c1_places.place_support.train(seed=0, width=16)``, for messages."""
-    return f"{unit.name}({', '.join(f'{name}={value!r}' for name, value in unit.params.items())})"
+    return f"{unit.name}({', '.join(f'{name}={label(value)!r}' for name, value in unit.params.items())})"
 
 
 def _check_unchanged(depends_on: Sequence[Source]) -> None:
@@ -175,7 +175,7 @@ class Store:
             table = pd.read_parquet(folder / "table.parquet")
             return Entry(key, table, float(meta["wall_seconds"]), float(meta["peak_memory_mb"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            note(f"stored result {key[:12]} is damaged ({error}) and is computed again")
+            note(f"stored result {key[:12]} is damaged ({printable(error)}) and is computed again")
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
@@ -189,7 +189,7 @@ class Store:
             table.to_parquet(new / "table.parquet", index=False)
             meta = {
                 "unit": unit.name,
-                "params": dict(unit.params),
+                "params": {name: plain(value) for name, value in unit.params.items()},
                 "wall_seconds": round(seconds, 3),
                 "peak_memory_mb": peak_memory_mb(),
                 "device_name": device_name(str(unit.params.get("device", "cpu"))),

@@ -5,7 +5,8 @@ Training and measuring are separate units: an encoder is trained once, and whoev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,6 +24,53 @@ if TYPE_CHECKING:
 
 #: Peak learning rates, the best of four (conv) and two (vit) at what captions name, after 300 steps of one run.
 RATES: dict[Tower, float] = {"conv": 4e-3, "vit": 2e-3}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One contrastive training, described but not begun: of itself (:func:`fit`), or together with others on a GPU.
+
+    Attributes:
+        data: draws the pictures, uint8 (images, 3, size, size) on the device, and their captions.
+        images: number of pictures.
+        size: their side in pixels.
+        tower, embed_dim, steps, batch, rate, seed, device, mask_duplicates, temperature, augmented, keep_at: as for
+            :func:`train` and :func:`training.contrastive.fit`.
+    """
+
+    data: Callable[[], tuple[Tensor, Captions]]
+    images: int
+    size: int
+    tower: Tower
+    embed_dim: int
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+    device: str
+    mask_duplicates: bool = False
+    temperature: float | None = None
+    augmented: bool = False
+    keep_at: Sequence[int] = ()
+
+
+def fit(plan: Plan) -> pd.DataFrame:
+    """Train as planned; see :func:`train` for the table."""
+    images, captions = plan.data()
+    return train(
+        images,
+        captions,
+        tower=plan.tower,
+        seed=plan.seed,
+        steps=plan.steps,
+        embed_dim=plan.embed_dim,
+        keep_at=plan.keep_at,
+        augmented=plan.augmented,
+        rate=plan.rate,
+        batch=plan.batch,
+        mask_duplicates=plan.mask_duplicates,
+        temperature=plan.temperature,
+    )
 
 
 def train(
@@ -56,7 +104,7 @@ def train(
         one row for each number of steps: ``step``, ``weights`` (bytes, see :func:`models.clip.weights`).
     """
     model = clip.create(tower, size=images.shape[-1], embed_dim=embed_dim, seed=seed, device=images.device.type)
-    clip.settle(model, images)
+    clip.calibrate_batch_norm(model, images)
     rows: list[dict[str, object]] = []
 
     def keep(step: int, current: CLIP) -> None:

@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Literal
 
 import pandas as pd
+from torch import Tensor
 
-from clip_invariance.captions import CaptionPolicy
+from clip_invariance.captions import CaptionPolicy, Captions
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
 from clip_invariance.profiles import Profile
@@ -175,20 +176,54 @@ def train_on_captions(
     Raises:
         UsageError: for an unknown factor in ``policy``, a probability outside [0, 1], or too few pictures for a batch.
     """
-    pictures = WORLDS[world].sample(images, seed)
-    captions = caption_policy(world, policy, others, filler).sample(WORLDS[world].WORDS, pictures.labels, seed)
-    return encoders.train(
-        WORLDS[world].render(pictures, size=size, device=device),
-        captions,
+    return encoders.fit(
+        plan(
+            world, images, size, tower, embed_dim, steps, batch, rate, seed, device,
+            policy, others, filler, augmented, masked, temperature, keep_at,
+        )
+    )  # fmt: skip
+
+
+def plan(
+    world: World,
+    images: int,
+    size: int,
+    tower: Tower,
+    embed_dim: int,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    device: str,
+    policy: str,
+    others: float,
+    filler: bool,
+    augmented: bool,
+    masked: bool,
+    temperature: float | None,
+    keep_at: Sequence[int],
+) -> encoders.Plan:
+    """How :func:`train_on_captions` trains."""
+
+    def data() -> tuple[Tensor, Captions]:
+        drawn = WORLDS[world].sample(images, seed)
+        captions = caption_policy(world, policy, others, filler).sample(WORLDS[world].WORDS, drawn.labels, seed)
+        return WORLDS[world].render(drawn, size=size, device=device), captions
+
+    return encoders.Plan(
+        data,
+        images=images,
+        size=size,
         tower=tower,
         embed_dim=embed_dim,
         steps=steps,
         batch=batch,
         rate=rate,
         seed=seed,
-        augmented=augmented,
+        device=device,
         mask_duplicates=masked,
         temperature=temperature,
+        augmented=augmented,
         keep_at=keep_at,
     )
 

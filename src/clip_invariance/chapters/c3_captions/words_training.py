@@ -307,7 +307,7 @@ def train_labels(*, target: LabelKind, images: int, steps: int, seed: int, devic
     pictures = collection(images, seed)
     drawn = scenes.render(pictures, size=SIZE, device=device)
     model = clip.create("conv", size=SIZE, seed=seed, device=device)
-    clip.settle(model, drawn)
+    clip.calibrate_batch_norm(model, drawn)
     wanted: dict[str, Tensor] = {target: targets_of(target, pictures.labels, seed)}
     head = labels.fit(model, drawn, wanted, steps=steps, batch=BATCH, rate=encoders.RATES["conv"], seed=seed)[target]
     layer = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}

@@ -115,22 +115,12 @@ def train(
     Raises:
         UsageError: for an unknown objective or size of the light.
     """
+    told = plan(objective, mention, light_size, embed_dim, filler, masked, steps, keep_at, images, seed, device)
+    if told is not None:
+        return encoders.fit(told)
     shown, pictures = training_pictures(images, seed, light_size, device)
-    if objective == "captions":
-        return encoders.train(
-            pictures,
-            captions_of(shown, mention, filler, seed),
-            tower=TOWER,
-            seed=seed,
-            steps=steps,
-            embed_dim=embed_dim,
-            keep_at=keep_at,
-            mask_duplicates=masked,
-            batch=BATCH,
-            rate=RATE,
-        )
     model = clip.create(TOWER, size=SIZE, embed_dim=embed_dim, seed=seed, device=device)
-    clip.settle(model, pictures)
+    clip.calibrate_batch_norm(model, pictures)
     if objective == "labels":
         wanted = {factor: shown.labels[factor] for factor in STUDIED}
         labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
@@ -139,3 +129,40 @@ def train(
     else:
         raise UsageError(f"objective={objective!r}: choose captions, labels or views")
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])
+
+
+def plan(
+    objective: Objective,
+    mention: float,
+    light_size: str,
+    embed_dim: int,
+    filler: bool,
+    masked: bool,
+    steps: int,
+    keep_at: Sequence[int],
+    images: int,
+    seed: int,
+    device: str,
+) -> encoders.Plan | None:
+    """How :func:`train` trains on captions; None for the controls without."""
+    if objective != "captions":
+        return None
+
+    def data() -> tuple[Tensor, Captions]:
+        shown, pictures = training_pictures(images, seed, light_size, device)
+        return pictures, captions_of(shown, mention, filler, seed)
+
+    return encoders.Plan(
+        data,
+        images=images,
+        size=SIZE,
+        tower=TOWER,
+        embed_dim=embed_dim,
+        steps=steps,
+        batch=BATCH,
+        rate=RATE,
+        seed=seed,
+        device=device,
+        mask_duplicates=masked,
+        keep_at=keep_at,
+    )

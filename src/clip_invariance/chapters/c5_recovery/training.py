@@ -63,7 +63,7 @@ def train_with_views(light_size: str, steps: int, images: int, seed: int, device
     """
     shown, pictures = training_pictures(images, seed, light_size, device)
     captions = captions_of(shown, 0.0, False, seed)
-    model = clip.settle(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
+    model = clip.calibrate_batch_norm(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
     views = loss_of_views(model, seed)
     contrastive.fit(model, pictures, captions, beside=views, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, captions.texts)}])
@@ -82,7 +82,7 @@ def train_on_labels(
         see :func:`training.encoders.train`.
     """
     shown, pictures = training_pictures(images, seed, light_size, device)
-    model = clip.settle(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
+    model = clip.calibrate_batch_norm(clip.create(TOWER, size=SIZE, seed=seed, device=device), pictures)
     wanted = {task: shown.labels[task] for task in tasks}
     labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])

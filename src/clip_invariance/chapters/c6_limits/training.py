@@ -243,7 +243,7 @@ def _fit_captions(pictures: Tensor, captions: Captions, steps: int, seed: int, t
 
 def _fit_labels(pictures: Tensor, labels: Mapping[str, Tensor], steps: int, seed: int) -> pd.DataFrame:
     model = clip.create(TOWER, size=pictures.shape[-1], seed=seed, device=pictures.device.type)
-    clip.settle(model, pictures)
+    clip.calibrate_batch_norm(model, pictures)
     label_training.fit(model, pictures, labels, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])
 
