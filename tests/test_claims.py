@@ -107,6 +107,7 @@ def test_rows_carry_the_first_essential_value(tmp_path: Path, rules: Path) -> No
         "profile": "standard",
         "device": "cpu",
         "figure": "01/accuracy",
+        "as_amended": None,
     }
     assert cited["verdict"] == "cited only"
     assert unmeasured == dict.fromkeys(measured) | {"id": "C13", "chapter": "03", "verdict": "not yet measured"}

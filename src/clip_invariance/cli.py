@@ -23,7 +23,9 @@ from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.profiles import PROFILES, get_profile
 
 if TYPE_CHECKING:
-    from clip_invariance.rules.claims import ClaimRow
+    from collections.abc import Sequence
+
+    from clip_invariance.rules.claims import Claim, ClaimRow
 
 # Commands import what they need: papermill, matplotlib and torch take seconds that --help should not.
 
@@ -241,22 +243,53 @@ def publish(
 
 
 @app.command()
-def claims(as_json: AsJson = False, source: Source = "published") -> None:
-    """Print the claims with their verdicts.
+def claims(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims, for instance C27. Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+    source: Source = "published",
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="When rules were registered, changed, and judged how, by the record of git."),
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --history: read git anew and keep what it says for the site.")
+    ] = False,
+    pin: Annotated[
+        str, typer.Option(metavar="REASON", help="Record the code behind the rules as it is, and why it was changed.")
+    ] = "",
+    known: Annotated[
+        str, typer.Option(help="With --pin: nothing, cannot be told, pilot of these arms, or results.")
+    ] = "results",
+    unchanged: Annotated[str, typer.Option(help="With --pin: how it was checked that numbers stay the same.")] = "",
+) -> None:
+    """Print the claims with their verdicts, or the history of their rules.
 
     Rules are registered in src/clip_invariance/rules/claims.toml; each verdict follows from published values, or
-    with --from from those of your run.
+    with --from from those of your run. A rule that was changed is judged as registered, and then as amended.
 
     \b
     clip-invariance claims
     clip-invariance claims --from quick --json
+    clip-invariance claims --history C27
     """
     from clip_invariance.report.numbers import bounded, in_full
     from clip_invariance.results import find_project, load_results
-    from clip_invariance.rules.claims import evaluate, find_value, load_claims
+    from clip_invariance.rules.claims import choose, evaluate, find_value, load_claims
 
+    registered = choose(load_claims(), ids or [])
+    if pin:
+        from clip_invariance.rules import editions
+
+        for name in editions.pin(load_claims(), pin, known, unchanged):
+            print(name)
+        return
+    if history or write:
+        _print_history(registered, as_json, write)
+        return
     results = load_results(find_project(), source)
-    rows = evaluate(load_claims(), results)
+    rows = evaluate(registered, results)
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=1))
         return
@@ -268,8 +301,39 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
 
     _print_table(
         ("claim", "verdict", "decided by", "what it says"),
-        [(row.claim.id, row.verdict, number(row), row.claim.claim) for row in rows],
+        [(row.claim.id, row.verdict_words, number(row), row.claim.claim) for row in rows],
     )
+
+
+def _print_history(registered: Sequence[Claim], as_json: bool, write: bool) -> None:
+    """Print what happened to the rules of these claims, from the kept record, or from git where it is written anew."""
+    from clip_invariance.results import find_project
+    from clip_invariance.rules import history as record
+    from clip_invariance.rules.editions import read_editions
+    from clip_invariance.rules.record import events
+
+    editions = read_editions()
+    if write:
+        record.write_history(record.from_git(find_project(), editions.commits))
+    kept = record.read_history()
+    found = {claim.id: events(claim, kept, editions) for claim in registered}
+    if as_json:
+        print(
+            json.dumps(
+                {name: [e.as_json() for e in told] for name, told in found.items()}, indent=1, ensure_ascii=False
+            )
+        )
+        return
+    for claim in registered:
+        print(f"{claim.id}  {claim.claim}")
+        for event in found[claim.id]:
+            print(f"  {event.when}  {event.commit or 'not committed':10}  {event.kind}: {event.summary}")
+            for detail in event.details:
+                print(f"      {detail}")
+            if event.known:
+                print(f"      Known then: {event.known}")
+        if not found[claim.id]:
+            print("  no rule was ever registered")
 
 
 @app.command()
