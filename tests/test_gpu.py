@@ -25,7 +25,7 @@ from pretend_gpu import Refused, pretended_gpu
 
 #: By chapter.
 EXPERIMENTS = {
-    "01": "c1_places.hard_vs_soft",
+    "01": "c1_places.units",
     "02": "c2_orbits.orbit_averaging",
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.dashcam",
