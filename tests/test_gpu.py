@@ -26,7 +26,7 @@ from pretend_gpu import Refused, pretended_gpu
 #: By chapter.
 EXPERIMENTS = {
     "01": "c1_places.units",
-    "02": "c2_orbits.orbit_averaging",
+    "02": "c2_orbits.units",
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.dashcam",
     "05": "c5_recovery.recovery",

@@ -9,7 +9,7 @@ import pytest
 
 from clip_invariance.chapters.c1_places import informative, red_green
 from clip_invariance.chapters.c1_places.arms import PATIENT, Arm, budget
-from clip_invariance.chapters.c2_orbits import training as orbit_training
+from clip_invariance.chapters.c2_orbits import arms as orbit_arms
 from clip_invariance.chapters.c3_captions import training as caption_training
 from clip_invariance.chapters.c3_captions import words_training as caption_words_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
@@ -34,7 +34,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
     caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
     rate = encoders.RATES["conv"]
-    digits, homes = orbit_training, informative.SIZES.at(PROFILES[profile])
+    digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
     shapes = {
         name: (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
@@ -54,7 +54,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
             "1", homes.images, placed.SIZE, homes.steps, informative.BATCH, informative.RATE,
         ),
         "orbit models": (
-            "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
+            "2", digits.images, NATIVE_SIZE, orbit_arms.STEPS.at(PROFILES[profile]), digits.batch, digits.rate,
         ),
         "CLIPs, caption policies": (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,

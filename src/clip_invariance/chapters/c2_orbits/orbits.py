@@ -16,12 +16,12 @@ from clip_invariance.models.convnets import Wrap, dense, mean_pool
 from clip_invariance.models.orbit import Group, crops, rotations, torus_shifts, zero_filled_shifts
 from clip_invariance.training.orbits import CutNet
 from clip_invariance.training.supervised import prepare
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import placed
 from clip_invariance.worlds.digits import load_digits
 
 DIGITS, ARTWORK = "digits", "artwork"
 #: World -> side in pixels, channels, classes, distance between neighbouring shifts in pixels.
-SHAPES = {DIGITS: (8, 1, 10, 1), ARTWORK: (32, 3, scenes.CLASSES, 4)}
+SHAPES = {DIGITS: (8, 1, 10, 1), ARTWORK: (32, 3, placed.CLASSES, 4)}
 WIDTH = 128
 #: Order in which an average may stand in the multilayer perceptron: "linear" leaves a linear head, "deep" one more layer.
 CUTS = ("linear", "deep")
@@ -53,8 +53,8 @@ def pictures(world: str, split: str, count: int, seed: int, device: str) -> tupl
     if split not in ("train", "test"):
         raise UsageError(f"split={split!r}: choose train or test")
     if world == ARTWORK:
-        centre = torch.tensor([[scenes.SIZE / 2, scenes.SIZE / 2]])
-        images, factors = scenes.draw(count, 2 * seed + (split == "test"), centre, device)
+        centre = torch.tensor([[placed.SIZE / 2, placed.SIZE / 2]])
+        images, factors = placed.draw(count, 2 * seed + (split == "test"), centre, device)
         return images, factors.object
     digits = load_digits(8, "train" if split == "train" else "test")
     chosen = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(seed))[:count]
