@@ -15,7 +15,6 @@ from clip_invariance.chapters.c2_orbits.orbits import (
     ARTWORK,
     DIGITS,
     cut_at,
-    example_pixels,
     orbit_features,
     perceptron,
     pictures,
@@ -234,7 +233,7 @@ def test_every_figure_draws_and_describes_itself(tables: dict[str, pd.DataFrame]
     declared = [*vars(figures).values(), *vars(training_figures).values()]
     specs = {spec.name: spec for spec in declared if isinstance(spec, FigureSpec)}
     drawn = {
-        "orbit_pictures": example_pixels(),
+        "orbit_pictures": figures.example_pixels(),
         "exactness": figure_tables.exactness_table(tables["sampling"]),
         "deviation_by_samples": figure_tables.deviation_table(tables["sampling"]),
         "gap_by_samples": figure_tables.gap_table(tables["sampling"]),

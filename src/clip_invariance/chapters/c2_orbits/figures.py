@@ -6,6 +6,8 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -20,6 +22,8 @@ from clip_invariance.marks.marks import (
 )
 from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
+from clip_invariance.models.orbit import crops, rotations, torus_shifts, zero_filled_shifts
+from clip_invariance.worlds.digits import load_digits
 
 #: C07's threshold, and the smallest deviation that a log axis can show here.
 TOLERANCE, FLOOR = 1e-5, 1e-16
@@ -36,6 +40,27 @@ def in_order(rows: pd.DataFrame, column: str, names: dict[str, str]) -> pd.DataF
 
 
 # ---------------------------------------------------------------- what an orbit is
+
+
+def example_pixels(digit: int = 3) -> pd.DataFrame:
+    """One training digit moved by some elements of four sets: set, closed, element, row, column, value in [0, 1]."""
+    image = load_digits(8, "train").images[digit : digit + 1]
+    scene = F.pad(image, [2] * 4)
+    sets = {
+        "torus shifts": (torus_shifts(8, 8), image, [0, 3, 26, 44, 37, 61]),
+        "quarter turns": (rotations(4), image, [0, 1, 2, 3]),
+        "shifts that lose pixels": (zero_filled_shifts(8, 8, 4, 2), image, [12, 13, 2, 9, 20, 24]),
+        "crops of a larger scene": (crops(12, 12, 8), scene, [12, 13, 2, 9, 20, 24]),
+    }
+    return pd.DataFrame(
+        [
+            {"set": name, "closed": group.closed, "element": element, "row": row, "column": column, "value": value}
+            for name, (group, start, chosen) in sets.items()
+            for element, moved in enumerate(group.act(start, torch.tensor(chosen))[0, :, 0].tolist())
+            for row, line in enumerate(moved)
+            for column, value in enumerate(line)
+        ]
+    )
 
 
 def orbit_pictures(pixels: pd.DataFrame) -> Figure:

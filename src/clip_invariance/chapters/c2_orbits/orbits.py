@@ -6,14 +6,12 @@ are glued together, so that the shifts form a group.
 
 from __future__ import annotations
 
-import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models.convnets import Wrap, dense, mean_pool
-from clip_invariance.models.orbit import Group, crops, rotations, torus_shifts, zero_filled_shifts
+from clip_invariance.models.orbit import Group, torus_shifts
 from clip_invariance.training.orbits import CutNet
 from clip_invariance.training.supervised import prepare
 from clip_invariance.worlds import placed
@@ -133,27 +131,6 @@ def sampled_means(values: Tensor, sizes: list[int], generator: torch.Generator, 
     chosen = torch.tensor(sizes, device=values.device)
     means: Tensor = totals[:, :, chosen - 1] / chosen[:, None]
     return means
-
-
-def example_pixels(digit: int = 3) -> pd.DataFrame:
-    """One training digit moved by some elements of four sets: set, closed, element, row, column, value in [0, 1]."""
-    image = load_digits(8, "train").images[digit : digit + 1]
-    scene = F.pad(image, [2] * 4)
-    sets = {
-        "torus shifts": (torus_shifts(8, 8), image, [0, 3, 26, 44, 37, 61]),
-        "quarter turns": (rotations(4), image, [0, 1, 2, 3]),
-        "shifts that lose pixels": (zero_filled_shifts(8, 8, 4, 2), image, [12, 13, 2, 9, 20, 24]),
-        "crops of a larger scene": (crops(12, 12, 8), scene, [12, 13, 2, 9, 20, 24]),
-    }
-    return pd.DataFrame(
-        [
-            {"set": name, "closed": group.closed, "element": element, "row": row, "column": column, "value": value}
-            for name, (group, start, chosen) in sets.items()
-            for element, moved in enumerate(group.act(start, torch.tensor(chosen))[0, :, 0].tolist())
-            for row, line in enumerate(moved)
-            for column, value in enumerate(line)
-        ]
-    )
 
 
 def _shape(world: str) -> tuple[int, int, int, int]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from clip_invariance.chapters.c2_orbits import arms, cost, measures, sampling
 from clip_invariance.chapters.c2_orbits.arms import Arm
 from clip_invariance.chapters.c2_orbits.training import train
-from clip_invariance.profiles import Profile, run_in
+from clip_invariance.profiles import Profile, Scale, run_in
 from clip_invariance.units import Unit
 
 
 def sampling_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """The averages of nets of both worlds after every training."""
-    test = arms.SAMPLED_TEST.at(profile)
-    return [
-        Unit(
-            sampling.measure,
-            {"arm": arm, "test": test, "seed": seed, "device": device},
-            needs={"training": _training(arm, profile, seed, device)},
-        )
-        for arm in arms.SAMPLED
-        for seed in range(seeds)
-    ]
+    return _measured(arms.SAMPLED, profile, seeds, device, sampling.measure, arms.SAMPLED_TEST)
 
 
 def training_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
@@ -61,12 +54,18 @@ def all_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     return [unit for make in makers for unit in make(profile, seeds, device)]
 
 
-def _measured(chosen: Sequence[Arm], profile: Profile, seeds: int, device: str) -> list[Unit]:
-    test = arms.TEST.at(profile)
+def _measured(
+    chosen: Sequence[Arm],
+    profile: Profile,
+    seeds: int,
+    device: str,
+    measure: Callable[..., pd.DataFrame] = measures.measure,
+    test: Scale[int] = arms.TEST,
+) -> list[Unit]:
     return [
         Unit(
-            measures.measure,
-            {"arm": arm, "test": test, "seed": seed, "device": device},
+            measure,
+            {"arm": arm, "test": test.at(profile), "seed": seed, "device": device},
             needs={"training": _training(arm, profile, seed, device)},
         )
         for arm in chosen
