@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.tables import gap, mean, mean_over, per_seed, percent, row, rows, select
+from clip_invariance.measure.tables import gap, mean, mean_over, per_seed, percent, row, rows, select, with_arms
 from clip_invariance.profiles import PROFILES, Scale, run_in
 from clip_invariance.units import label, plain
 
@@ -98,3 +98,9 @@ def test_sizes_and_arms_by_profile() -> None:
     assert found == {"smoke": 1, "quick": 1, "standard": 2, "full": 3}
     assert len(run_in(arms, PROFILES["smoke"], smoke="standard")) == 2
     assert np.all([arm in arms for arm in run_in(arms, PROFILES["full"])])
+
+
+def test_arms_say_in_columns_what_they_are_and_rows_of_others_are_left_out(table: pd.DataFrame) -> None:
+    found = with_arms(table, [ALWAYS], "mention", "since")
+    assert set(found["arm"]) == {label(ALWAYS)}
+    assert found[["mention", "since"]].drop_duplicates().to_numpy().tolist() == [[1.0, "standard"]]

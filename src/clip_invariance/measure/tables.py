@@ -96,6 +96,17 @@ def mean_over(table: pd.DataFrame, column: str, names: Iterable[str], **where: o
     return side_by_side.mean(axis=1)
 
 
+def with_arms(table: pd.DataFrame, arms: Iterable[object], *names: str) -> pd.DataFrame:
+    """The rows of these arms, with what the arms say in columns of their own: for figures that are drawn by it.
+
+    Args:
+        arms: dataclasses that have the fields ``names``.
+    """
+    known = {label(arm): arm for arm in arms}
+    chosen = table[table["arm"].isin(list(known))]
+    return chosen.assign(**{name: [getattr(known[arm], name) for arm in chosen["arm"]] for name in names})
+
+
 def _said(where: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={label(value)!r}" for name, value in where.items()) or "the whole table"
 

@@ -121,7 +121,7 @@ def unit_key(
 
 
 def describe(unit: Unit) -> str:
-    """``chapters.c1_places.place_support.train(seed=0, width=16)``, for messages."""
+    """``chapters.c1_places.training.train(seed=0, length=1.0)``, for messages."""
     return f"{unit.name}({', '.join(f'{name}={label(value)!r}' for name, value in unit.params.items())})"
 
 

@@ -7,74 +7,82 @@ their pooling only: one averages over the whole canvas and cannot know the heigh
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pandas as pd
 import torch
 from torch import Tensor
 
+from clip_invariance.measure.tables import row
 from clip_invariance.models.convnets import Classifier
-from clip_invariance.profiles import Profile
+from clip_invariance.profiles import Profile, Scale, run_in
 from clip_invariance.training.supervised import accuracy, fit
 from clip_invariance.units import Unit
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import placed
 from clip_invariance.worlds.canvas import sample_factors
 from clip_invariance.worlds.placed import CLASSES, MIDLINE, SIZE
 
 #: Standard deviation of the pixel noise, in grey levels.
 NOISE = 60.0
+#: Pooling of the whole canvas, and of each half apart.
 GLOBAL, RESTRICTED = "torus_pool", "torus_halves"
-QUICK_AT_HOME = (0.5, 0.9)
-ALL_AT_HOME = (0.5, 0.75, 0.9, 1.0)
-IMAGES = {"smoke": 96, "quick": 8000, "standard": 8000, "full": 8000}
-STEPS = {"smoke": 2, "quick": 250, "standard": 250, "full": 250}
+
+
+@dataclass(frozen=True)
+class Home:
+    """A net, and the probability in [0, 1] that an object is in its own half in training."""
+
+    architecture: str
+    at_home: float
+    since: str = field(default="quick", compare=False)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Training pictures, and gradient steps."""
+
+    images: int
+    steps: int
+
+
+SIZES = Scale(usual=Size(images=8000, steps=250), smoke=Size(images=96, steps=2))
+BATCH, RATE = 32, 3e-3
+#: Probabilities of being at home, and the profile from which on they are run.
+AT_HOME = {0.5: "quick", 0.75: "standard", 0.9: "quick", 1.0: "standard"}
+HOMES = tuple(Home(net, at_home, since) for net in (GLOBAL, RESTRICTED) for at_home, since in AT_HOME.items())
 
 
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """Both nets at every probability of being at home."""
-    at_home = QUICK_AT_HOME if profile.name in ("smoke", "quick") else ALL_AT_HOME
+    size = SIZES.at(profile)
     return [
-        Unit(
-            train_and_measure,
-            {
-                "architecture": architecture,
-                "at_home": probability,
-                "seed": seed,
-                "images": IMAGES[profile.name],
-                "steps": STEPS[profile.name],
-                "device": device,
-            },
-        )
-        for architecture in (GLOBAL, RESTRICTED)
-        for probability in at_home
+        Unit(train_and_test, {"arm": arm, "size": size, "seed": seed, "device": device})
+        for arm in run_in(HOMES, profile)
         for seed in range(seeds)
     ]
 
 
-def train_and_measure(
-    architecture: str, at_home: float, seed: int, images: int, steps: int, device: str
-) -> pd.DataFrame:
+def train_and_test(arm: Home, size: Size, seed: int, device: str) -> pd.DataFrame:
     """Train one net in one world, test it there and where every object has left its home.
 
     Args:
-        architecture: GLOBAL or RESTRICTED.
-        at_home: probability in [0, 1] that an object is in its own half.
         seed: of pictures, initialisation and order.
-        images: training pictures.
-        steps: gradient steps.
-        device: "cpu" or "cuda".
 
     Returns:
-        two rows: group "same world" (home with the same probability) and "moved" (never at home), value = accuracy.
+        accuracy in [0, 1] by ``world``: "same world" (home with the same probability) and "moved" (never at home).
     """
     torch.manual_seed(seed)
-    net = Classifier(architecture, SIZE, CLASSES).to(device)
-    pictures, labels = noisy_pictures(images, at_home, 1000 + seed, device)
-    fit(net, pictures, labels, steps=steps, batch=32, rate=3e-3, seed=seed)
-    tests = {"same world": at_home, "moved": 0.0}
-    rows = [
-        {"group": name, "value": accuracy(net, *noisy_pictures(min(images, 2048), p, 2000 + seed, device))}
-        for name, p in tests.items()
-    ]
-    return pd.DataFrame(rows)
+    net = Classifier(arm.architecture, SIZE, CLASSES).to(device)
+    pictures, labels = noisy_pictures(size.images, arm.at_home, 1000 + seed, device)
+    fit(net, pictures, labels, steps=size.steps, batch=BATCH, rate=RATE, seed=seed)
+    test = min(size.images, 2048)
+    tests = {"same world": arm.at_home, "moved": 0.0}
+    return pd.DataFrame(
+        [
+            row("accuracy", accuracy(net, *noisy_pictures(test, at_home, 2000 + seed, device)), world=world)
+            for world, at_home in tests.items()
+        ]
+    )
 
 
 def noisy_pictures(n: int, at_home: float, seed: int, device: str) -> tuple[Tensor, Tensor]:
@@ -84,6 +92,6 @@ def noisy_pictures(n: int, at_home: float, seed: int, device: str) -> tuple[Tens
     home_below = factors.object % 2 == 1
     below = torch.where(torch.rand(n, generator=generator) < at_home, home_below, ~home_below)
     factors.y.copy_(factors.y % MIDLINE + below * MIDLINE)
-    clean = scenes.canvas(device).render(factors).float()
+    clean = placed.canvas(device).render(factors).float()
     noise = torch.randn(clean.shape, generator=generator).to(device) * NOISE
     return (clean + noise).clamp(0, 255).round().to(torch.uint8), factors.object.to(device)

@@ -11,26 +11,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clip_invariance.chapters.c1_places.figures import COLOURS, NAMES, VARIANTS, named
-from clip_invariance.chapters.c1_places.place_informative import GLOBAL, RESTRICTED
-from clip_invariance.chapters.c1_places.place_support import CELLS
-from clip_invariance.chapters.c1_places.red_green import PUBLISHED
+from clip_invariance.chapters.c1_places.figures import COLOURS, named
+from clip_invariance.chapters.c1_places.informative import GLOBAL, RESTRICTED
+from clip_invariance.chapters.c1_places.tables import NAMES
 from clip_invariance.marks.alt import listed
 from clip_invariance.marks.marks import bounded, dot, end_labels, errors, floor, headline, key, level, panel_title
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, WIDTH, faint
-from clip_invariance.measure.statistics import summarise
-from clip_invariance.worlds.placed import CLASSES
+from clip_invariance.worlds.placed import CELLS, CLASSES
 
 #: Rounding error of 32-bit floats relative to a number of size one.
 FLOAT_ERROR = float(np.finfo(np.float32).eps)
 PROBE_CHANCE = 1 / CELLS**2
-
-
-def shift_errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Largest shift error by architecture, before and after training, mean over seeds with interval."""
-    rows = table[table["metric"].isin(["shift_error", "shift_error_untrained"]) & (table["labels"] == "object")]
-    rows = rows[rows["architecture"].isin(list(NAMES))]
-    return summarise(rows, ["architecture", "metric"], "value")
 
 
 def shift_error(summary: pd.DataFrame) -> Figure:
@@ -50,7 +42,7 @@ def shift_error(summary: pd.DataFrame) -> Figure:
     ax.set_ylim(-0.6, len(nets) - 0.4)
     ax.set_yticks(range(len(nets)), labels=[NAMES[net] for net in reversed(nets)])
     ax.set_xlabel("largest change of the features under a shift,\nas a share of the distance between classes")
-    headline(figure, "How far a shift changes the features")
+    headline(figure, SHIFT.title)
     key(figure, {"trained": faint(), "untrained": (faint(), "o", False)})
     return figure
 
@@ -68,12 +60,6 @@ def describe_shift_error(summary: pd.DataFrame) -> str:
         "Largest change of the features when the whole picture is shifted around the torus, as a share of the distance "
         f"between classes, on a log scale: {'; '.join(parts)}. Rounding error is {FLOAT_ERROR:.0e}."
     )
-
-
-def consistencies(table: pd.DataFrame) -> pd.DataFrame:
-    """Shift consistency of nets trained everywhere, mean over seeds with interval."""
-    rows = table[(table["metric"] == "consistency") & (table["labels"] == "object")]
-    return summarise(rows, ["architecture"], "value")
 
 
 def shift_consistency(summary: pd.DataFrame) -> Figure:
@@ -100,7 +86,7 @@ def shift_consistency(summary: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 1.04)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
     ax.set_xlabel("pictures that keep their predicted object under a shift")
-    headline(figure, "How often a prediction survives a shift")
+    headline(figure, CONSISTENCY.title)
     return figure
 
 
@@ -110,21 +96,6 @@ def describe_shift_consistency(summary: pd.DataFrame) -> str:
     return (
         f"Share of pictures that keep their predicted object when shifted, nets trained everywhere: {'; '.join(parts)}."
     )
-
-
-def labels_and_place(table: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
-    """Place probe and place share by what the labels say, with the controls; mean over seeds with interval."""
-    trained = table[table["metric"].isin(["place_probe", "place_share"])]
-    trained = trained[trained["architecture"].isin(list(NAMES)) & ~trained["architecture"].isin(VARIANTS)]
-    untrained = controls.assign(
-        labels=controls["group"].str.split(" ").str[0].replace({"shuffled": "shuffled labels"}),
-        architecture=controls["group"]
-        .str.removeprefix("untrained ")
-        .where(controls["group"].str.startswith("untrained")),
-    )
-    untrained["architecture"] = untrained["architecture"].fillna("pixels")
-    both = pd.concat([trained, untrained], ignore_index=True)
-    return summarise(both, ["labels", "architecture", "metric"], "value")
 
 
 LABELLINGS = {
@@ -151,12 +122,12 @@ def labels_define_place(summary: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.6 * len(present) + 2.9), layout="constrained")
     for ax, (metric, (title, label)) in zip(axes, panels.items(), strict=True):
         rows = summary[summary["metric"] == metric]
-        shown = [name for name in present if name in set(rows["labels"])]
-        for y, labelling in enumerate(reversed(shown)):
+        measured = [name for name in present if name in set(rows["labels"])]
+        for y, labelling in enumerate(reversed(measured)):
             _labelling_row(ax, y, rows[rows["labels"] == labelling])
-        names = [textwrap.fill(LABELLINGS[name], 20) for name in reversed(shown)]
-        ax.set_yticks(range(len(shown)), labels=names)
-        ax.set_ylim(-0.6, len(shown) - 0.4)
+        names = [textwrap.fill(LABELLINGS[name], 20) for name in reversed(measured)]
+        ax.set_yticks(range(len(measured)), labels=names)
+        ax.set_ylim(-0.6, len(measured) - 0.4)
         ax.set_xlim(0, 1.02)
         panel_title(ax, title, 40)
         ax.set_xlabel(label)
@@ -189,11 +160,6 @@ def describe_labels_define_place(summary: pd.DataFrame) -> str:
         f"Accuracy of a linear probe for the object's place, in percent, chance {100 * PROBE_CHANCE:.0f}. {probe}. "
         f"Share of the features' variance that comes from place, in percent. {share}."
     )
-
-
-def informative_accuracy(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of the global and of the restricted invariance against how often objects are at home."""
-    return summarise(table, ["architecture", "at_home", "group"], "value")
 
 
 POOLINGS: Mapping[str, tuple[str, str]] = {
@@ -239,16 +205,33 @@ def describe_cost_of_global_invariance(summary: pd.DataFrame) -> str:
     return f"Accuracy by probability of being at home, for two nets. {'; '.join(rows)}."
 
 
-def paper_and_here(table: pd.DataFrame) -> pd.DataFrame:
-    """Kayhan & van Gemert's table: accuracy in percent, paper beside this run, one row per border."""
-    here = summarise(table, ["border", "test"], "value")
-    rows = []
-    for border, published in PUBLISHED.items():
-        cells: dict[str, object] = {"border": border}
-        for test, paper in zip(("similar", "dissimilar"), published, strict=True):
-            mean = here[(here["border"] == border) & (here["test"] == test)].iloc[0]
-            cells[f"{test} (paper)"] = paper
-            low, high = max(0.0, mean["low"]), min(100.0, mean["high"])
-            cells[f"{test} (here)"] = f"{mean['value']:.1f} [{low:.1f}, {high:.1f}]"
-        rows.append(cells)
-    return pd.DataFrame(rows)
+# ---------------------------------------------------------------- declared once
+
+SHIFT = FigureSpec(
+    "shift_error",
+    "How far a shift changes the features",
+    "Features of pictures and of their shifted copies, before and after training.",
+    shift_error,
+    describe_shift_error,
+)
+CONSISTENCY = FigureSpec(
+    "shift_consistency",
+    "How often a prediction survives a shift",
+    "Predictions for pictures and for their shifted copies; networks trained everywhere.",
+    shift_consistency,
+    describe_shift_consistency,
+)
+INFORMATIVE = FigureSpec(
+    "cost_of_global_invariance",
+    "Ignoring place everywhere, or only where it does not matter",
+    "Two nets that differ in pooling only, in worlds where objects are at home with a given probability.",
+    cost_of_global_invariance,
+    describe_cost_of_global_invariance,
+)
+LABELS = FigureSpec(
+    "labels_define_place",
+    "Place in the features: can it be read, and how much of them is it?",
+    "A linear probe for the object's cell on networks trained everywhere with different labels.",
+    labels_define_place,
+    describe_labels_define_place,
+)
