@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from clip_invariance.models import clip, sentences
 from clip_invariance.profiles import get_profile
 from clip_invariance.run.store import Progress, Store, run_units
 from clip_invariance.training.loop import mixed
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label
 from pretend_gpu import Refused, pretended_gpu
 
 #: By chapter.
@@ -30,7 +31,7 @@ EXPERIMENTS = {
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.dashcam",
     "05": "c5_recovery.recovery",
-    "06": "c6_limits.limits",
+    "06": "c6_limits.units",
 }
 
 
@@ -119,7 +120,9 @@ CONTENT = {"03": ("arm", "policy"), "05": ("origin",)}
 def kind(unit: Unit, content: Sequence[str]) -> object:
     """What units have in common that take the same way through the code, as far as parameters show it."""
     names = {
-        name: value for name, value in unit.params.items() if isinstance(value, str | bool) and name not in content
+        name: label(value)
+        for name, value in unit.params.items()
+        if (isinstance(value, str | bool) or is_dataclass(value)) and name not in content
     }
     return (
         unit.name,
