@@ -14,16 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip_invariance.chapters.c6_limits.arms import (
-    COARSE,
-    DETAILED,
-    LABELS,
-    PLAIN,
-    THING,
-    UNTRAINED,
-    Arm,
-    CardArm,
-)
+from clip_invariance.chapters.c6_limits import arms
+from clip_invariance.chapters.c6_limits.arms import Arm, CardArm
 from clip_invariance.chapters.c6_limits.asking import (
     ASKED,
     LOOKALIKE,
@@ -72,11 +64,15 @@ def asked_of(arm: Arm) -> list[Callable[[Encoder], list[Row]]]:
     """The questions that an arm is there for."""
     asks: list[tuple[Callable[[Encoder], list[Row]], bool]] = [
         (words, arm.objective == "captions" and arm.trained),
-        (probes, (arm.details > 0 and arm.text == "trained") or arm in (PLAIN, COARSE, LABELS, UNTRAINED)),
-        (surroundings, arm.together > 0 or arm in (PLAIN, LABELS, THING)),
-        (looks, arm in (PLAIN, LABELS)),
-        (search, arm in (PLAIN, DETAILED)),
-        (filtering, arm in (PLAIN, COARSE)),
+        (
+            probes,
+            (arm.details > 0 and arm.text == "trained")
+            or arm in (arms.PLAIN, arms.COARSE, arms.LABELS, arms.UNTRAINED),
+        ),
+        (surroundings, arm.together > 0 or arm in (arms.PLAIN, arms.LABELS, arms.THING)),
+        (looks, arm in (arms.PLAIN, arms.LABELS)),
+        (search, arm in (arms.PLAIN, arms.DETAILED)),
+        (filtering, arm in (arms.PLAIN, arms.COARSE)),
     ]
     return [ask for ask, wanted in asks if wanted]
 

@@ -10,35 +10,8 @@ from itertools import pairwise
 
 import pandas as pd
 
-from clip_invariance.chapters.c6_limits.arms import (
-    ALONE,
-    CARDS_FROZEN_NAMED,
-    CARDS_FROZEN_SILENT,
-    CARDS_NAMED,
-    CARDS_SILENT,
-    CARDS_UNTRAINED,
-    CLEANED,
-    COARSE,
-    DETAILED,
-    FROZEN,
-    FROZEN_DETAILED,
-    LABELS,
-    NOISE_RATES,
-    NOISY,
-    PLAIN,
-    RARE,
-    THING,
-    TIED,
-    TIED_LABELS,
-    TIED_NAMED,
-    TIED_THING,
-    TIES,
-    UNTRAINED,
-    Arm,
-    CardArm,
-    listed,
-    noisy,
-)
+from clip_invariance.chapters.c6_limits import arms
+from clip_invariance.chapters.c6_limits.arms import Arm, CardArm
 from clip_invariance.chapters.c6_limits.asking import LOOKALIKE
 from clip_invariance.chapters.c6_limits.tables import BACKBONE, CHANCE, NAMED_BY, PIXELS, PROBE, UNNAMED, WORDS, Where
 from clip_invariance.measure.statistics import NamedValue, paired_difference, percent_of
@@ -99,13 +72,13 @@ def _tasks(table: pd.DataFrame) -> Made:
     figure = "words_and_labels"
 
     def both(task: str, arm: Arm) -> tuple[pd.Series, pd.Series]:
-        return percent(table, arm=LABELS, **PROBE, factor=task), percent(table, arm=arm, **WORDS, factor=task)
+        return percent(table, arm=arms.LABELS, **PROBE, factor=task), percent(table, arm=arm, **WORDS, factor=task)
 
     named = {task: both(task, NAMED_BY[task]) for task in _THE}
     means = {
         "named": ([_minus(*pair) for pair in named.values()], "thing, part and number",
                   "encoders whose captions always name them"),
-        "unnamed": ([_minus(*both(task, PLAIN)) for task in UNNAMED], "part, number, background and quality",
+        "unnamed": ([_minus(*both(task, arms.PLAIN)) for task in UNNAMED], "part, number, background and quality",
                     "captions that name the thing alone"),
     }  # fmt: skip
     return [
@@ -130,23 +103,23 @@ def _fine(table: pd.DataFrame) -> Made:
         return percent(table, arm=arm, **_WAYS[how][0], factor=factor)
 
     readings: Readings = {
-        "c36_fine_words": ("words", PLAIN, fine),
-        "c36_coarse_words": ("words", COARSE, coarse),
-        "c36_coarse_probe": ("probe", COARSE, coarse),
-        "c36_coarse_backbone": ("backbone", COARSE, coarse),
-        "c36_fine_probe": ("probe", PLAIN, fine),
-        "c36_untrained": ("probe", UNTRAINED, "untrained encoder"),
-        "c36_untrained_backbone": ("backbone", UNTRAINED, "untrained encoder"),
+        "c36_fine_words": ("words", arms.PLAIN, fine),
+        "c36_coarse_words": ("words", arms.COARSE, coarse),
+        "c36_coarse_probe": ("probe", arms.COARSE, coarse),
+        "c36_coarse_backbone": ("backbone", arms.COARSE, coarse),
+        "c36_fine_probe": ("probe", arms.PLAIN, fine),
+        "c36_untrained": ("probe", arms.UNTRAINED, "untrained encoder"),
+        "c36_untrained_backbone": ("backbone", arms.UNTRAINED, "untrained encoder"),
     }
-    group: Readings = {"c36_group_words": ("words", COARSE, coarse)}
+    group: Readings = {"c36_group_words": ("words", arms.COARSE, coarse)}
     return [
         *(
-            gap(f"c36_gap_{how}", above_chance(read(COARSE, how, "group"), "group"),
-                above_chance(read(COARSE, how), LOOKALIKE), figure,
+            gap(f"c36_gap_{how}", above_chance(read(arms.COARSE, how, "group"), "group"),
+                above_chance(read(arms.COARSE, how), LOOKALIKE), figure,
                 f"{_WAYS[how][1]}, scaled from chance (0) to right (100), {coarse}: for the group minus for {which}")
             for how in ("words", "probe")
         ),
-        gap("c36_loss_probe", read(PLAIN, "probe"), read(COARSE, "probe"), figure,
+        gap("c36_loss_probe", read(arms.PLAIN, "probe"), read(arms.COARSE, "probe"), figure,
             f"{_PROBE} for {which}: {fine} minus {coarse}"),
         *_shares(table, figure, f"for {which}", {"factor": LOOKALIKE}, readings, ", chance 25 %"),
         *_shares(table, figure, "for the group (car, flower or bird)", {"factor": "group"}, group, ", chance 33 %"),
@@ -156,21 +129,21 @@ def _fine(table: pd.DataFrame) -> Made:
 def _counts(table: pd.DataFrame) -> Made:
     figure, what = "counting", f"for {_THE['count']}"
     never, always = "captions never say it", "captions always say it"
-    silent, said = (percent(table, arm=arm, **WORDS, factor="count") for arm in (PLAIN, DETAILED))
-    labels = percent(table, arm=LABELS, **PROBE, factor="count")
+    silent, said = (percent(table, arm=arm, **WORDS, factor="count") for arm in (arms.PLAIN, arms.DETAILED))
+    labels = percent(table, arm=arms.LABELS, **PROBE, factor="count")
     against = f"accuracy {what}: {_ON_LABELS} minus zero-shot of captions that"
     readings: Readings = {
-        "c37_words_silent": ("words", PLAIN, never),
-        "c37_words_named": ("words", DETAILED, always),
-        "c37_probe_silent": ("probe", PLAIN, never),
-        "c37_probe_backbone": ("backbone", PLAIN, never),
-        "c37_probe_named": ("probe", DETAILED, always),
-        "c37_probe_backbone_named": ("backbone", DETAILED, always),
-        "c37_untrained": ("probe", UNTRAINED, "untrained encoder"),
-        "c37_untrained_backbone": ("backbone", UNTRAINED, "untrained encoder"),
-        "c37_words_known": ("words", FROZEN, f"{never}, {_KNOWN}"),
-        "c37_words_known_named": ("words", FROZEN_DETAILED, f"{always}, {_KNOWN}"),
-        "c37_labels": ("probe", LABELS, _ON_LABELS),
+        "c37_words_silent": ("words", arms.PLAIN, never),
+        "c37_words_named": ("words", arms.DETAILED, always),
+        "c37_probe_silent": ("probe", arms.PLAIN, never),
+        "c37_probe_backbone": ("backbone", arms.PLAIN, never),
+        "c37_probe_named": ("probe", arms.DETAILED, always),
+        "c37_probe_backbone_named": ("backbone", arms.DETAILED, always),
+        "c37_untrained": ("probe", arms.UNTRAINED, "untrained encoder"),
+        "c37_untrained_backbone": ("backbone", arms.UNTRAINED, "untrained encoder"),
+        "c37_words_known": ("words", arms.FROZEN, f"{never}, {_KNOWN}"),
+        "c37_words_known_named": ("words", arms.FROZEN_DETAILED, f"{always}, {_KNOWN}"),
+        "c37_labels": ("probe", arms.LABELS, _ON_LABELS),
     }
     return [
         gap("c37_gained", said, silent, figure, f"{_WORDS} {what}: {always} minus never"),
@@ -191,29 +164,29 @@ def _digits(table: pd.DataFrame) -> Made:
         return percent(table, arm=arm, **_WAYS[how][0], **where)
 
     pixels = percent(table, **PIXELS, **by_hand)
-    untrained = read(CARDS_UNTRAINED, "probe")
+    untrained = read(arms.CARDS_UNTRAINED, "probe")
     readings: Readings = {
-        "c38_words_silent": ("words", CARDS_SILENT, never),
-        "c38_words_named": ("words", CARDS_NAMED, always),
-        "c38_words_known": ("words", CARDS_FROZEN_SILENT, f"{never}, {_KNOWN}"),
-        "c38_words_known_named": ("words", CARDS_FROZEN_NAMED, f"{always}, {_KNOWN}"),
-        "c38_probe_silent": ("probe", CARDS_SILENT, never),
-        "c38_probe_backbone": ("backbone", CARDS_SILENT, never),
-        "c38_probe_named": ("probe", CARDS_NAMED, always),
-        "c38_untrained": ("probe", CARDS_UNTRAINED, "untrained encoder"),
+        "c38_words_silent": ("words", arms.CARDS_SILENT, never),
+        "c38_words_named": ("words", arms.CARDS_NAMED, always),
+        "c38_words_known": ("words", arms.CARDS_FROZEN_SILENT, f"{never}, {_KNOWN}"),
+        "c38_words_known_named": ("words", arms.CARDS_FROZEN_NAMED, f"{always}, {_KNOWN}"),
+        "c38_probe_silent": ("probe", arms.CARDS_SILENT, never),
+        "c38_probe_backbone": ("backbone", arms.CARDS_SILENT, never),
+        "c38_probe_named": ("probe", arms.CARDS_NAMED, always),
+        "c38_untrained": ("probe", arms.CARDS_UNTRAINED, "untrained encoder"),
     }
-    card: Readings = {"c38_card_named": ("words", CARDS_SILENT, "captions name it alone")}
+    card: Readings = {"c38_card_named": ("words", arms.CARDS_SILENT, "captions name it alone")}
     on_card = "for the colour of the card that handwritten digits are on"
     return [
-        gap("c38_probe_gap", read(CARDS_SILENT, "probe"), pixels, figure, f"{_PROBE} {what}, {never}, {on_pixels}"),
-        gap("c38_backbone_gap", read(CARDS_SILENT, "backbone"), pixels, figure,
+        gap("c38_probe_gap", read(arms.CARDS_SILENT, "probe"), pixels, figure, f"{_PROBE} {what}, {never}, {on_pixels}"),
+        gap("c38_backbone_gap", read(arms.CARDS_SILENT, "backbone"), pixels, figure,
             f"{_BEFORE} {what}, {never}, {on_pixels}"),
-        gap("c38_printed_gap", read(CARDS_SILENT, "probe", in_print), percent(table, **PIXELS, **in_print), figure,
+        gap("c38_printed_gap", read(arms.CARDS_SILENT, "probe", in_print), percent(table, **PIXELS, **in_print), figure,
             f"{_PROBE} {printed}, {never}, {on_pixels}"),
         gap("c38_untrained_gap", untrained, pixels, figure, f"{_PROBE} {what}, untrained encoder, {on_pixels}"),
-        gap("c38_lost", untrained, read(CARDS_SILENT, "probe"), figure,
+        gap("c38_lost", untrained, read(arms.CARDS_SILENT, "probe"), figure,
             f"{_PROBE} {what}: untrained encoder minus {never}"),
-        gap("c38_words_gap", read(CARDS_NAMED, "words"), pixels, figure, f"{_WORDS} {what}, {always}, {on_pixels}"),
+        gap("c38_words_gap", read(arms.CARDS_NAMED, "words"), pixels, figure, f"{_WORDS} {what}, {always}, {on_pixels}"),
         mean("c38_pixels", pixels, figure, f"accuracy of logistic regression on pixels {what}, chance 10 %", kind="share"),
         *_shares(table, figure, what, by_hand, readings, ", chance 10 %"),
         *_shares(table, figure, on_card, {"factor": "card", "pictures": "handwritten"}, card, ""),
@@ -234,16 +207,16 @@ def _noise(table: pd.DataFrame) -> Made:
     def read(arm: Arm) -> pd.Series:
         return percent(table, arm=arm, **WORDS, factor="object")
 
-    clean, corrupted = read(PLAIN), read(NOISY)
+    clean, corrupted = read(arms.PLAIN), read(arms.NOISY)
     return [
         gap("c39_loss_40", clean, corrupted, figure, f"{what}: clean captions minus 40 % {mixed}"),
         *(
-            gap(f"c39_loss_{kind}_{round(100 * rate)}", clean, read(noisy(kind, rate)), figure,
+            gap(f"c39_loss_{kind}_{round(100 * rate)}", clean, read(arms.noisy(kind, rate)), figure,
                 f"{what}: clean captions minus {round(100 * rate)} % {words}")
             for kind, words in kinds.items()
-            for rate in NOISE_RATES[kind]
+            for rate in arms.NOISE_RATES[kind]
         ),
-        gap("c39_loss_cleaned", read(CLEANED), corrupted, figure,
+        gap("c39_loss_cleaned", read(arms.CLEANED), corrupted, figure,
             f"{what}: the 40 % of pairs with corrupted captions left out of training minus kept in"),
         mean("c39_clean", clean, figure, f"{what}, clean captions", kind="share"),
         mean("c39_noisy", corrupted, figure, f"{what}, 40 % {mixed}", kind="share"),
@@ -258,28 +231,32 @@ def _details(table: pd.DataFrame) -> Made:
         return percent(table, arm=arm, **_WAYS[how][0], factor="part")
 
     def recovered(arm: Arm) -> pd.Series:
-        return percent_of(_minus(read(arm), read(PLAIN)), _minus(read(DETAILED), read(PLAIN)))
+        return percent_of(_minus(read(arm), read(arms.PLAIN)), _minus(read(arms.DETAILED), read(arms.PLAIN)))
 
     readings: Readings = {
-        "c40_words_never": ("words", PLAIN, never),
-        "c40_words_5": ("words", RARE, "listed in 5 % of the captions"),
-        "c40_words_20": ("words", listed(0.2), "listed in 20 % of the captions"),
-        "c40_words_always": ("words", DETAILED, always),
-        "c40_words_known_always": ("words", FROZEN_DETAILED, f"{always}, {_KNOWN}"),
-        "c40_probe_never": ("probe", PLAIN, never),
-        "c40_probe_5": ("probe", RARE, "listed in 5 % of the captions"),
-        "c40_probe_always": ("probe", DETAILED, always),
-        "c40_untrained": ("probe", UNTRAINED, "untrained encoder"),
+        "c40_words_never": ("words", arms.PLAIN, never),
+        "c40_words_5": ("words", arms.RARE, "listed in 5 % of the captions"),
+        "c40_words_20": ("words", arms.listed(0.2), "listed in 20 % of the captions"),
+        "c40_words_always": ("words", arms.DETAILED, always),
+        "c40_words_known_always": ("words", arms.FROZEN_DETAILED, f"{always}, {_KNOWN}"),
+        "c40_probe_never": ("probe", arms.PLAIN, never),
+        "c40_probe_5": ("probe", arms.RARE, "listed in 5 % of the captions"),
+        "c40_probe_always": ("probe", arms.DETAILED, always),
+        "c40_untrained": ("probe", arms.UNTRAINED, "untrained encoder"),
     }
     found = [
-        gap("c40_gain_5", read(RARE), read(PLAIN), figure, f"{what}: listed in 5 % of the captions minus {never}"),
-        gap("c40_probe_short", read(DETAILED, "probe"), read(RARE, "probe"), figure,
+        gap("c40_gain_5", read(arms.RARE), read(arms.PLAIN), figure, f"{what}: listed in 5 % of the captions minus {never}"),
+        gap("c40_probe_short", read(arms.DETAILED, "probe"), read(arms.RARE, "probe"), figure,
             f"{probed}: {always} in captions minus listed in 5 % of the captions"),
         *_shares(table, figure, "for the part", {"factor": "part"}, readings, ", chance 25 %"),
     ]  # fmt: skip
-    for share in ALONE:
+    for share in arms.ALONE:
         n = round(100 * share)
-        beside, alone, brief = listed(share), listed(share, alone=True), listed(share, alone=True, brief=True)
+        beside, alone, brief = (
+            arms.listed(share),
+            arms.listed(share, alone=True),
+            arms.listed(share, alone=True, brief=True),
+        )
         trained = f"trained on {n} % of the pictures, all with lists"
         parts: Readings = {
             f"c40_alone_part_{n}": ("words", alone, trained),
@@ -313,50 +290,51 @@ def _surroundings(table: pd.DataFrame) -> Made:
     def drop(before: Arm, after: Arm) -> pd.Series:
         return _minus(right(before), right(after))
 
-    by_captions, by_thing = drop(PLAIN, TIED), drop(THING, TIED_THING)
+    by_captions, by_labels = drop(arms.PLAIN, arms.TIED), drop(arms.LABELS, arms.TIED_LABELS)
+    by_thing = drop(arms.THING, arms.TIED_THING)
     elsewhere, usual = f"{_WORDS} before an unusual background", f"{_WORDS} before the thing's usual background"
     apart, together = "thing and background independent in training", "together in 90 % of training"
     tied, named = f"thing and background {together}", "captions name the background, too"
     dropped = f"accuracy before an unusual background, {apart} minus {together}"
     gaps = {
-        "c41_gap": (TIED, f"{usual} minus before another one, {tied}"),
-        "c41_gap_named": (TIED_NAMED, f"{usual} minus before another one, {tied}, {named}"),
+        "c41_gap": (arms.TIED, f"{usual} minus before another one, {tied}"),
+        "c41_gap_named": (arms.TIED_NAMED, f"{usual} minus before another one, {tied}, {named}"),
         "c41_gap_labels": (
-            TIED_LABELS,
+            arms.TIED_LABELS,
             f"accuracy before the thing's usual background minus before another one, {tied}: {_ON_LABELS} for thing and "
             "background",
         ),
         "c41_gap_thing": (
-            TIED_THING,
+            arms.TIED_THING,
             f"accuracy before the thing's usual background minus before another one, {tied}: {_ON_THING}",
         ),
     }
     shares = {
-        "c41_other": (right(TIED), f"{elsewhere}, {tied}"),
-        "c41_usual": (right(TIED, "usual"), f"{usual}, {tied}"),
-        "c41_usual_named": (right(TIED_NAMED, "usual"), f"{usual}, {tied}, {named}"),
+        "c41_other": (right(arms.TIED), f"{elsewhere}, {tied}"),
+        "c41_usual": (right(arms.TIED, "usual"), f"{usual}, {tied}"),
+        "c41_usual_named": (right(arms.TIED_NAMED, "usual"), f"{usual}, {tied}, {named}"),
         "c41_other_always": (
             right(Arm(together=1.0)),
             f"{elsewhere}, thing and background always together in training",
         ),
         "c41_lured": (
-            percent(table, arm=TIED, metric="lured"),
+            percent(table, arm=arms.TIED, metric="lured"),
             f"errors before an unusual background that name the look-alike which belongs to it, {tied}",
         ),
         "c41_bare": (
-            percent(table, arm=TIED, metric="fits"),
+            percent(table, arm=arms.TIED, metric="fits"),
             f"zero-shot answers to a background without a thing that belong to it, {tied}, chance 25 %",
         ),
     }
     return [
-        gap("c41_drop", right(PLAIN), right(TIED), figure, f"{elsewhere}: {apart} minus {together}"),
-        gap("c41_captions", by_captions, drop(LABELS, TIED_LABELS), figure, f"{dropped}: captions minus {_ON_LABELS}"),
+        gap("c41_drop", right(arms.PLAIN), right(arms.TIED), figure, f"{elsewhere}: {apart} minus {together}"),
+        gap("c41_captions", by_captions, by_labels, figure, f"{dropped}: captions minus {_ON_LABELS}"),
         gap("c41_captions_thing", by_captions, by_thing, figure, f"{dropped}: captions minus {_ON_THING}"),
         mean("c41_thing_drop", by_thing, figure, f"{dropped}: {_ON_THING}", kind="difference"),
-        gap("c41_named_drop", right(PLAIN), right(TIED_NAMED), figure,
+        gap("c41_named_drop", right(arms.PLAIN), right(arms.TIED_NAMED), figure,
             f"{elsewhere}: {apart} minus {together} with the background named"),
         *(gap(name, right(arm, "usual"), right(arm), figure, text) for name, (arm, text) in gaps.items()),
-        _rise([right(Arm(together=together)) for together in (0.0, *TIES)], figure,
+        _rise([right(Arm(together=together)) for together in (0.0, *arms.TIES)], figure,
               f"{elsewhere}: largest gain from one degree of going together to the next, negative if none"),
         *(mean(name, samples, figure, text, kind="share") for name, (samples, text) in shares.items()),
     ]  # fmt: skip
@@ -385,13 +363,13 @@ def _looks(table: pd.DataFrame) -> Made:
     def kept(layer: str) -> pd.Series:
         """Accuracy above chance with one layer alone, in percent of that on the whole drawing."""
         whole, alone = (
-            above_chance(percent(table, arm=PLAIN, metric="right", pictures=pictures), "object")
+            above_chance(percent(table, arm=arms.PLAIN, metric="right", pictures=pictures), "object")
             for pictures in ("whole", layer)
         )
         return percent_of(alone, whole)
 
-    as_look, as_parts = (percent(table, arm=PLAIN, metric=metric) for metric in ("as_look", "as_parts"))
-    by_labels = _minus(*(percent(table, arm=LABELS, metric=metric) for metric in ("as_look", "as_parts")))
+    as_look, as_parts = (percent(table, arm=arms.PLAIN, metric=metric) for metric in ("as_look", "as_parts"))
+    by_labels = _minus(*(percent(table, arm=arms.LABELS, metric=metric) for metric in ("as_look", "as_parts")))
     return [
         *(
             mean(f"c42_kept{end}", kept(layer), figure, f"accuracy above chance for a thing shown by {names[layer]}, "
@@ -407,7 +385,7 @@ def _looks(table: pd.DataFrame) -> Made:
         mean("c42_neither", 100 - as_look - as_parts, figure, f"answers that follow neither look nor parts, {conflict}",
              kind="ratio"),
         *(
-            mean(f"c42_legible_{layer}", percent(table, arm=PLAIN, metric="legible", pictures=layer), figure,
+            mean(f"c42_legible_{layer}", percent(table, arm=arms.PLAIN, metric="legible", pictures=layer), figure,
                  f"{_PROBE} for a thing shown by {name}, fitted on such pictures, chance 8 %", kind="share")
             for layer, name in names.items()
         ),
@@ -418,21 +396,21 @@ def _search(table: pd.DataFrame) -> Made:
     def recall(arm: Arm, query: str, k: int) -> pd.Series:
         return percent(table, arm=arm, metric=f"recall_{k}", factor=query)
 
-    listing, silent = recall(DETAILED, "all", 5), recall(PLAIN, "all", 5)
+    listing, silent = recall(arms.DETAILED, "all", 5), recall(arms.PLAIN, "all", 5)
     right = "searches for a thing with its parts that find a right picture among the best five"
     sharp = "captions always say whether it is sharp or grainy"
     shares = {
         "c43_recall_thing": (
-            recall(PLAIN, "thing", 1),
+            recall(arms.PLAIN, "thing", 1),
             "searches for a thing by its name whose best picture is right, captions name the thing alone",
         ),
         "c43_recall_all": (listing, f"{right}, captions always list the parts"),
         "c43_recall_all_silent": (silent, f"{right}, captions never list the parts"),
     }
     ranked = {
-        "c43_ranked": (COARSE, "grain", sharp),
-        "c43_ranked_blur": (COARSE, "blur", sharp),
-        "c43_ranked_silent": (PLAIN, "grain", "captions never speak of quality"),
+        "c43_ranked": (arms.COARSE, "grain", sharp),
+        "c43_ranked_blur": (arms.COARSE, "blur", sharp),
+        "c43_ranked_silent": (arms.PLAIN, "grain", "captions never speak of quality"),
     }
     return [
         gap("c43_gain", listing, silent, "search", f"{right}: captions always list the parts minus never"),

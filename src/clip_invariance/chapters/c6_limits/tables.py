@@ -10,32 +10,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from clip_invariance.chapters.c6_limits.arms import (
-    ALONE,
-    CARDS_BOTH,
-    CARDS_FROZEN_NAMED,
-    CARDS_FROZEN_SILENT,
-    CARDS_LABELS,
-    CARDS_NAMED,
-    CARDS_SILENT,
-    CARDS_UNTRAINED,
-    CLEANED,
-    COARSE,
-    DETAILED,
-    FROZEN,
-    FROZEN_DETAILED,
-    LABELS,
-    NOISE_RATES,
-    PLAIN,
-    RARE,
-    SHARES,
-    THING,
-    TIES,
-    UNTRAINED,
-    Arm,
-    listed,
-    noisy,
-)
+from clip_invariance.chapters.c6_limits import arms
+from clip_invariance.chapters.c6_limits.arms import Arm
 from clip_invariance.chapters.c6_limits.asking import LOOKALIKE
 from clip_invariance.chapters.c6_limits.measures import RECALLS
 from clip_invariance.chapters.c6_limits.training import TASKS
@@ -59,7 +35,7 @@ CHANCE |= {"group": 100 / len(collages.GROUPS), LOOKALIKE: 100 / collages.PER_GR
 CHANCE |= {"digit": 100 / len(cards.FACTORS["digit"])}
 
 #: The encoder that is asked in words about each task in C35: one whose captions always name it.
-NAMED_BY = {"object": PLAIN, "part": DETAILED, "count": DETAILED, "quality": COARSE}
+NAMED_BY = {"object": arms.PLAIN, "part": arms.DETAILED, "count": arms.DETAILED, "quality": arms.COARSE}
 #: What the plain captions never name.
 UNNAMED = ("part", "count", "background", "quality")
 
@@ -85,8 +61,11 @@ def tasks_table(table: pd.DataFrame) -> pd.DataFrame:
         if task in NAMED_BY:
             series["words, named"] = {"arm": NAMED_BY[task], **WORDS}
         if task in UNNAMED:
-            series |= {"words, not named": {"arm": PLAIN, **WORDS}, "probe, not named": {"arm": PLAIN, **PROBE}}
-        series |= {"trained on labels": {"arm": LABELS, **PROBE}, "pixels": PIXELS}
+            series |= {
+                "words, not named": {"arm": arms.PLAIN, **WORDS},
+                "probe, not named": {"arm": arms.PLAIN, **PROBE},
+            }
+        series |= {"trained on labels": {"arm": arms.LABELS, **PROBE}, "pixels": PIXELS}
         found += _means(
             table, (({"task": task, "series": s}, {**where, "factor": task}) for s, where in series.items())
         )
@@ -94,18 +73,18 @@ def tasks_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _encoders(arms: Mapping[str, object], where: Where, **names: object) -> list[tuple[Row, Where]]:
+def _encoders(encoders: Mapping[str, object], where: Where, **names: object) -> list[tuple[Row, Where]]:
     """Lines for every encoder, by name, and every reader."""
     return [
         ({**names, "encoder": encoder, "reader": reader}, {"arm": arm, **how, **where})
-        for encoder, arm in arms.items()
+        for encoder, arm in encoders.items()
         for reader, how in _READERS.items()
     ]
 
 
 def _controls(where: Where, **names: object) -> list[tuple[Row, Where]]:
     """Lines for probes on raw pixels, and on the plain encoder with shuffled labels."""
-    shuffled = {"arm": PLAIN, **SHUFFLED, **where}
+    shuffled = {"arm": arms.PLAIN, **SHUFFLED, **where}
     return [
         ({**names, "encoder": "pixels", "reader": "probe"}, {**PIXELS, **where}),
         ({**names, "encoder": "shuffled labels", "reader": "probe"}, shuffled),
@@ -114,12 +93,17 @@ def _controls(where: Where, **names: object) -> list[tuple[Row, Where]]:
 
 def fine_table(table: pd.DataFrame) -> pd.DataFrame:
     """Group and look-alikes under fine and coarse names: question, encoder, reader."""
-    encoders = {"fine names": PLAIN, "coarse names": COARSE, "trained on labels": LABELS, "untrained": UNTRAINED}
+    encoders = {
+        "fine names": arms.PLAIN,
+        "coarse names": arms.COARSE,
+        "trained on labels": arms.LABELS,
+        "untrained": arms.UNTRAINED,
+    }
     found: list[Row] = []
     for question in ("group", LOOKALIKE):
         lines = _encoders(encoders, {"factor": question}, question=question)
         # Fine names never say "a car": only the captions that name groups can be asked for them.
-        lines = [line for line in lines if line[1] != {"arm": PLAIN, **WORDS, "factor": "group"}]
+        lines = [line for line in lines if line[1] != {"arm": arms.PLAIN, **WORDS, "factor": "group"}]
         found += _means(table, lines + _controls({"factor": question}, question=question))
         found.append({"question": question, "encoder": "chance", "reader": "", "value": CHANCE[question]})
     return pd.DataFrame(found)
@@ -128,13 +112,13 @@ def fine_table(table: pd.DataFrame) -> pd.DataFrame:
 def count_table(table: pd.DataFrame) -> pd.DataFrame:
     """Counting by words and probes: encoder, reader."""
     encoders = {
-        "number never said": PLAIN,
-        "said in 5 %": RARE,
-        "always said": DETAILED,
-        "never said, words known": FROZEN,
-        "always said, words known": FROZEN_DETAILED,
-        "trained on labels": LABELS,
-        "untrained": UNTRAINED,
+        "number never said": arms.PLAIN,
+        "said in 5 %": arms.RARE,
+        "always said": arms.DETAILED,
+        "never said, words known": arms.FROZEN,
+        "always said, words known": arms.FROZEN_DETAILED,
+        "trained on labels": arms.LABELS,
+        "untrained": arms.UNTRAINED,
     }
     where = {"factor": "count"}
     return pd.DataFrame(_means(table, _encoders(encoders, where) + _controls(where)))
@@ -143,13 +127,13 @@ def count_table(table: pd.DataFrame) -> pd.DataFrame:
 def digit_table(table: pd.DataFrame) -> pd.DataFrame:
     """Digits by words and probes: hand, encoder, reader."""
     encoders = {
-        "digit never said": CARDS_SILENT,
-        "digit and card said": CARDS_BOTH,
-        "digit said": CARDS_NAMED,
-        "never said, words known": CARDS_FROZEN_SILENT,
-        "digit said, words known": CARDS_FROZEN_NAMED,
-        "trained on labels": CARDS_LABELS,
-        "untrained": CARDS_UNTRAINED,
+        "digit never said": arms.CARDS_SILENT,
+        "digit and card said": arms.CARDS_BOTH,
+        "digit said": arms.CARDS_NAMED,
+        "never said, words known": arms.CARDS_FROZEN_SILENT,
+        "digit said, words known": arms.CARDS_FROZEN_NAMED,
+        "trained on labels": arms.CARDS_LABELS,
+        "untrained": arms.CARDS_UNTRAINED,
     }
     lines: list[tuple[Row, Where]] = []
     for hand in cards.FACTORS["hand"]:
@@ -161,10 +145,10 @@ def digit_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def noise_table(table: pd.DataFrame) -> pd.DataFrame:
     """Zero-shot accuracy for the thing by share and kind of corrupted captions: kind, rate."""
-    arms = [(kind, rate, noisy(kind, rate)) for kind, rates in NOISE_RATES.items() for rate in (0.0, *rates)]
+    kinds = [(kind, rate, arms.noisy(kind, rate)) for kind, rates in arms.NOISE_RATES.items() for rate in (0.0, *rates)]
     lines: Iterable[tuple[Row, Where]] = (
         ({"kind": kind, "rate": rate}, {"arm": arm, **WORDS, "factor": "object"})
-        for kind, rate, arm in (*arms, ("left out", CLEANED.noise_rate, CLEANED))
+        for kind, rate, arm in (*kinds, ("left out", arms.CLEANED.noise_rate, arms.CLEANED))
     )
     return pd.DataFrame(_means(table, lines))
 
@@ -177,17 +161,17 @@ def details_table(table: pd.DataFrame) -> pd.DataFrame:
     found: list[Row] = []
     for factor in ("part", "count"):
         lines: list[tuple[Row, Where]] = [
-            ({"series": series, "share": share}, {"arm": listed(share), **_READERS[series]})
-            for share in (0.0, *SHARES)
+            ({"series": series, "share": share}, {"arm": arms.listed(share), **_READERS[series]})
+            for share in (0.0, *arms.SHARES)
             for series in ("words", "probe", "probe, backbone")
         ]
         lines += [
-            ({"series": series, "share": share}, {"arm": listed(share, alone=True, brief=brief), **WORDS})
-            for share in ALONE
+            ({"series": series, "share": share}, {"arm": arms.listed(share, alone=True, brief=brief), **WORDS})
+            for share in arms.ALONE
             for series, brief in ON_THEIR_OWN.items()
         ]
-        lines += [({"series": "trained on labels"}, {"arm": LABELS, **PROBE})]
-        lines += [({"series": "untrained"}, {"arm": UNTRAINED, **PROBE})]
+        lines += [({"series": "trained on labels"}, {"arm": arms.LABELS, **PROBE})]
+        lines += [({"series": "untrained"}, {"arm": arms.UNTRAINED, **PROBE})]
         found += _means(table, (({"factor": factor, **names}, {**where, "factor": factor}) for names, where in lines))
         found.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
     return pd.DataFrame(found)
@@ -196,10 +180,10 @@ def details_table(table: pd.DataFrame) -> pd.DataFrame:
 def surroundings_table(table: pd.DataFrame) -> pd.DataFrame:
     """Accuracy before the usual and before another background: encoder, background, together."""
     encoders = {
-        "captions name the thing": PLAIN,
+        "captions name the thing": arms.PLAIN,
         "they name the background too": Arm(surroundings=True),
-        "trained on labels": LABELS,
-        "labels for the thing alone": THING,
+        "trained on labels": arms.LABELS,
+        "labels for the thing alone": arms.THING,
     }
     lines: Iterable[tuple[Row, Where]] = (
         (
@@ -207,7 +191,7 @@ def surroundings_table(table: pd.DataFrame) -> pd.DataFrame:
             {"arm": replace(arm, together=together), "metric": "right", "pictures": background},
         )
         for encoder, arm in encoders.items()
-        for together in (0.0, *TIES)
+        for together in (0.0, *arms.TIES)
         for background in ("usual", "other")
     )
     return pd.DataFrame(_means(table, lines))
@@ -222,7 +206,7 @@ def looks_table(table: pd.DataFrame) -> pd.DataFrame:
             {"encoder": encoder, "picture": picture, "answer": answer},
             {"arm": arm, "metric": metric, "pictures": picture},
         )
-        for encoder, arm in (("captions", PLAIN), ("labels", LABELS))
+        for encoder, arm in (("captions", arms.PLAIN), ("labels", arms.LABELS))
         for picture, metric, answer in asked
     )
     return pd.DataFrame(_means(table, lines))
@@ -230,12 +214,12 @@ def looks_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def search_table(table: pd.DataFrame) -> pd.DataFrame:
     """Recall at k of search by text: query, captions, k; captions "chance" for random pictures."""
-    captions = [("name the thing", PLAIN, "recall"), ("list the parts too", DETAILED, "recall")]
+    captions = [("name the thing", arms.PLAIN, "recall"), ("list the parts too", arms.DETAILED, "recall")]
     lines: Iterable[tuple[Row, Where]] = (
         ({"query": query, "captions": name, "k": k}, {"arm": arm, "metric": f"{metric}_{k}", "factor": query})
         for query in ("thing", "all")
         for k in RECALLS
-        for name, arm, metric in (*captions, ("chance", PLAIN, "chance"))
+        for name, arm, metric in (*captions, ("chance", arms.PLAIN, "chance"))
     )
     return pd.DataFrame(_means(table, lines))
 
@@ -244,7 +228,7 @@ def filtering_table(table: pd.DataFrame) -> pd.DataFrame:
     """How often a sharp picture ranks above a worse one: captions, damage; chance is 50."""
     lines: Iterable[tuple[Row, Where]] = (
         ({"captions": captions, "damage": damage}, {"arm": arm, "metric": "ranked", "pictures": damage})
-        for captions, arm in (("speak of quality", COARSE), ("never do", PLAIN))
+        for captions, arm in (("speak of quality", arms.COARSE), ("never do", arms.PLAIN))
         for damage in ("grain", "blur")
     )
     return pd.DataFrame(_means(table, lines))
