@@ -2,7 +2,7 @@
 
 A checkpoint is named as open_clip names it: a model with a pretrained tag, a model with a file of weights, or a folder
 (``local-dir:FOLDER``) or repository (``hf-hub:OWNER/NAME``) that holds both. Only weights are ever read from a file; one
-that would run code when it is opened is refused.
+that would run code when it is opened is refused, and so are settings that ask for code (:mod:`settings`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,7 +29,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from clip_invariance.errors import UsageError
+from clip_invariance.audit import settings as foreign
+from clip_invariance.errors import UsageError, printable
 from clip_invariance.models import clip
 from clip_invariance.models.normalisation import plain_statistics
 
@@ -252,6 +253,7 @@ def _in_folder(model: str) -> Checkpoint:
     weights = tuple(sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_IN_FOLDER))
     if not weights:
         raise UsageError(f"{model}: no file of weights ({', '.join(_WEIGHTS_IN_FOLDER)}) in {folder}")
+    foreign.check_folder(folder, _CONFIG)
     return Checkpoint(model, "", (folder / _CONFIG, *weights))
 
 
@@ -265,6 +267,7 @@ def _in_repository(model: str) -> Checkpoint:
                 f"could not fetch {model} ({_reason(error, offline)}): where there is a network, download its files "
                 f"into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
+    foreign.check_config(found[0], None)
     return Checkpoint(model, "", tuple(found))
 
 
@@ -332,17 +335,41 @@ def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder
 
 
 def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
-    fetches = checkpoint.model.startswith(HUB) or _has_words_elsewhere(checkpoint.model)
-    with _quick_if_offline() if fetches else nullcontext(False) as offline, _quiet():
+    name = checkpoint.model
+    fetches = name.startswith(HUB) or _has_words_elsewhere(name)
+    text = _text_settings(checkpoint)
+    # A folder holds all it needs, but for the settings of a text tower that open_clip knows by name.
+    network = _quick_if_offline() if fetches or "hf_model_name" in text else _offline()
+    words = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+    with network as offline, _quiet(), foreign.no_foreign_code():
         try:
-            tokenizer = open_clip.get_tokenizer(checkpoint.model)
+            tokenizer = open_clip.get_tokenizer(name, **words)
+        except UsageError:
+            raise
         except Exception as error:  # of sockets, of the hub's client, of damaged vocabularies
             raise UsageError(
-                f"could not get the tokenizer of {checkpoint.model} ({_reason(error, offline)}): where there is a "
+                f"could not get the tokenizer of {name} ({_reason(error, offline)}): where there is a "
                 f"network, download its repository into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
-        model = open_clip.create_model(checkpoint.model, **checkpoint.options, **options)
+        model = open_clip.create_model(name, weights_only=True, **checkpoint.options, **options)
     return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
+
+
+def _text_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What open_clip is told about the text tower: by the checkpoint's own file, where it brings one."""
+    brought = checkpoint.model.startswith((LOCAL, HUB))
+    settings: Any = foreign.read(checkpoint.files[0]) if brought else open_clip.get_model_config(checkpoint.model)
+    return dict(settings.get("model_cfg", settings).get("text_cfg", {}))
+
+
+@contextmanager
+def _offline() -> Iterator[bool]:
+    """No request, whatever a folder's settings say. Yields False: nothing is lacking."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield False
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _has_words_elsewhere(model: str) -> bool:
@@ -389,4 +416,4 @@ def _mismatch(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0].removesuffix("."), 500)

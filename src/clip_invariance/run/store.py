@@ -29,7 +29,7 @@ from typing import NamedTuple
 import grimp
 import pandas as pd
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.results import sha256, to_json
 from clip_invariance.run.processes import processes
 from clip_invariance.run.provenance import device_name, now, peak_memory_mb
@@ -175,7 +175,7 @@ class Store:
             table = pd.read_parquet(folder / "table.parquet")
             return Entry(key, table, float(meta["wall_seconds"]), float(meta["peak_memory_mb"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            note(f"stored result {key[:12]} is damaged ({error}) and is computed again")
+            note(f"stored result {key[:12]} is damaged ({printable(error)}) and is computed again")
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
