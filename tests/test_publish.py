@@ -125,11 +125,11 @@ def test_failed_copy_leaves_the_published_results(project: Path, monkeypatch: py
     before = files_below(project / "figures")
     a_run(project, number=1.5)
 
-    def full(source: Path, target: Path) -> None:
-        target.write_bytes(b"half")
+    def full(target: Path, content: bytes) -> None:
+        target.write_bytes(content[:4])
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("shutil.copyfile", full)
+    monkeypatch.setattr("clip_invariance.report.publish.write_bytes", full)
     assert main(["publish"]) == 1
     assert files_below(project / "figures") == before
 

@@ -75,6 +75,12 @@ function startCopying(box) {
   });
 }
 
+// ---------------------------------------------------------------- print: pages allow no handlers in their tags
+
+for (const button of document.querySelectorAll(".btn-download-pdf-button")) {
+  button.addEventListener("click", () => window.print());
+}
+
 // ---------------------------------------------------------------- what scrolls can be reached with the tabulator key
 
 const SCROLLERS = "pre, .table-scroll, .result-picture, .pst-scrollable-table-container, .cell_output .output, div.math, mjx-container";

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from typer.exceptions import TyperException
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.profiles import PROFILES, get_profile
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ clip-invariance verify                  your numbers beside the published ones
 clip-invariance build && clip-invariance serve
 clip-invariance audit --model ViT-B-32 --pretrained openai   the same questions to an encoder of yours
 clip-invariance store pack carried      finished units for another machine, which merges them
+clip-invariance captions train.csv      what a training would see of your captions
 
 \b
 Profiles:
@@ -334,6 +335,58 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this
         server.serve_forever()
 
 
+@app.command()
+def captions(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="CSV, TSV, Parquet, or TXT with a caption a line; or folders."),
+    ] = None,
+    factors: Annotated[
+        Path | None, typer.Option(help="What to look for, a TOML file. Default: light, pedestrian, car, weather.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Pairs in a batch of the training that the captions are for.")] = 1024,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The captions' column; 1, 2, .. without a header line. Default: caption, title or text."),
+    ] = None,
+    as_json: AsJson = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: one named after file and inputs.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace results made from other inputs in --output.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print a file of factors to start from.")] = False,
+) -> None:
+    """Say what a training would see of a data set's captions: what they name, how often, and what that is worth.
+
+    Mention rates of factors and values, what is named together, and the gain of each factor in contrastive loss at your
+    batch size with its bounds, which says in which order they are learned. Files may be larger than memory, and packed by
+    gzip. Writes captions.csv, captions.json, captions.md and the figure captions.png.
+
+    \b
+    clip-invariance captions train.csv --batch 512
+    clip-invariance captions --example > factors.toml
+    clip-invariance captions cc12m/*.parquet --factors factors.toml --batch 32768 --json
+    """
+    from clip_invariance.audit.captions import page, run
+
+    if example:
+        from clip_invariance.audit.captions.factors import example as text
+
+        print(text(), end="")
+        return
+    if not files:
+        raise UsageError("captions: name at least one file (see --help)")
+    done = run.run(files, factors, batch, column=column, output=output, force=force)
+    if as_json:
+        print(json.dumps(done.record, indent=1))
+        return
+    for header, rows in (page.factor_rows(done.table), page.value_rows(done.table), page.pair_rows(done.table)):
+        _print_table(tuple(header), [tuple(row) for row in rows])
+        print()
+    print(f"{done.record['captions']:,} captions, {done.record['empty']:,} of them empty\n{page.NO_LAW}")
+    print(done.folder / run.PAGE)
+
+
 store = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 app.add_typer(
     store, name="store", help="Carry finished units between machines: `store pack` there, `store merge` here."
@@ -468,10 +521,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(message: str, code: int, debug: bool) -> int:
+    """Print one line on stderr, or the traceback before it; names from elsewhere steer no terminal."""
     if debug:
-        traceback.print_exc()
-    for line in message.splitlines():
-        print(f"clip-invariance: {line}", file=sys.stderr)
+        for line in traceback.format_exc().splitlines():
+            print(printable(line, 10_000), file=sys.stderr)
+    print(f"clip-invariance: {printable(message, 5000)}", file=sys.stderr)
     return code
 
 

@@ -5,7 +5,8 @@ A results folder belongs to one chapter. It holds figures and tables (``<name>.s
 ``notebook.ipynb`` and ``run.json``, which lists the SHA-256 of every other file and is written last: a folder without
 it is incomplete.
 
-The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field.
+The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field and follow no
+link. What is in the files that are not records is checked in :mod:`clip_invariance.report.boundary`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ PUBLISHED = "published"
 NOTEBOOK = "notebook.ipynb"
 #: Largest record that is read; published ones take less than a hundredth of it.
 MAX_RECORD_BYTES = 10_000_000
+#: Largest file of a run that is read; the largest published one takes a tenth of it.
+MAX_FILE_BYTES = 20_000_000
 #: Decimals that a value may be printed with.
 MAX_DIGITS = 6
 
@@ -37,10 +41,19 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=80)]
 ChapterId = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.dark)?\.(svg|csv|json|ipynb)$", max_length=100)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, StringConstraints(max_length=2000)]
+#: One line of text: no control characters, no separators of lines, nothing that turns the direction of writing.
+LINE = r"^[^\p{Cc}\p{Zl}\p{Zp}\x{061C}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}]*$"
+Text = Annotated[str, StringConstraints(pattern=LINE, max_length=2000)]
+Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{7,64}|unknown|)$")]
+Moment = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{1,20}(Z|[+-][0-9:]{4,6})?$")]
+NotebookPath = Annotated[str, StringConstraints(pattern=r"^notebooks/[0-9]{2}_[A-Za-z0-9_]{1,80}\.ipynb$")]
+Device = Annotated[str, StringConstraints(pattern=r"^[a-z0-9:]{1,20}$")]
+Versions = Annotated[dict[Text, Text], Field(max_length=200)]
+Parameter = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
 ProfileName = Literal["smoke", "quick", "standard", "full"]
 Seconds = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Pixels = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Record(BaseModel):
@@ -68,7 +81,7 @@ class Value(Record):
     high: float
     n: Annotated[int, Field(ge=0)]
     spread: Annotated[float, Field(ge=0)]
-    unit: Annotated[str, StringConstraints(max_length=30)]
+    unit: Annotated[str, StringConstraints(pattern=LINE, max_length=30)]
     digits: Annotated[int, Field(ge=0, le=MAX_DIGITS)]
     tolerance: Annotated[float, Field(ge=0)]
     figure: Name | Literal[""]
@@ -94,7 +107,7 @@ class ChapterValues(Record):
     schema_version: Literal[1] = Field(alias="schema")
     chapter: ChapterId
     profile: ProfileName
-    values: dict[Name, Value]
+    values: Annotated[dict[Name, Value], Field(max_length=10_000)]
 
 
 class Sidecar(Record):
@@ -107,25 +120,25 @@ class Sidecar(Record):
     title: Text
     alt: Text
     chapter: ChapterId
-    notebook: Text
+    notebook: NotebookPath
     experiment: Text
     kind: Literal["figure", "table"]
     profile: ProfileName
     seeds: Count
-    device: Text
+    device: Device
     device_name: Text
-    versions: dict[str, Text]
-    commit: Text
+    versions: Versions
+    commit: Commit
     dirty: bool
     key: Digest
     units: Count
     compute_seconds: Seconds
     wall_seconds: Seconds
     peak_memory_mb: Annotated[float, Field(ge=0)]
-    width_px: Count
-    height_px: Count
-    created: Text
-    attribution: list[Text]
+    width_px: Pixels
+    height_px: Pixels
+    created: Moment
+    attribution: Annotated[list[Text], Field(max_length=100)]
     values: Kind | None = None
 
 
@@ -134,24 +147,24 @@ class RunRecord(Record):
 
     schema_version: Literal[1] = Field(alias="schema")
     chapter: ChapterId
-    notebook: Text
+    notebook: NotebookPath
     profile: ProfileName
     seeds: Count
-    device: Text
+    device: Device
     device_name: Text
-    versions: dict[str, Text]
-    commit: Text
+    versions: Versions
+    commit: Commit
     dirty: bool
     rules: Digest
-    parameters: dict[str, Any]
-    started: Text
+    parameters: dict[Parameter, Any]
+    started: Moment
     wall_seconds: Seconds
     compute_seconds: Seconds
     units: Count
     reused: Count
     peak_memory_mb: Annotated[float, Field(ge=0)]
-    figures: list[Name]
-    files: dict[FileName, Digest]
+    figures: Annotated[list[Name], Field(max_length=1000)]
+    files: Annotated[dict[FileName, Digest], Field(max_length=5000)]
 
 
 @dataclass(frozen=True)
@@ -162,28 +175,79 @@ class Results:
     values: ChapterValues
     run: RunRecord
 
+    def file(self, name: str) -> bytes:
+        """The bytes of one of the run's files, which must be those that it wrote.
+
+        Raises:
+            ReportError: naming the file, if it is missing, no ordinary file, too large or was changed.
+        """
+        path = self.folder / name
+        if name not in self.run.files:
+            raise ReportError(f"{path} is not among the files of the run: run the chapter again")
+        content = read_bytes(path, MAX_FILE_BYTES, "run the chapter again")
+        if hashlib.sha256(content).hexdigest() != self.run.files[name]:
+            raise ReportError(f"{path} was changed after the run: run the chapter again")
+        return content
+
 
 # ---------------------------------------------------------------- readers
 
 R = TypeVar("R", bound=Record)
 
 
-def read_record(path: Path, model: type[R]) -> R:
+def read_bytes(path: Path, most: int = MAX_RECORD_BYTES, if_missing: str = "the results there are incomplete") -> bytes:
+    """The content of an ordinary file of at most ``most`` bytes.
+
+    Links are not followed: a stranger's folder could so name a file of the reader's. A pipe or a device would never end.
+
+    Raises:
+        ReportError: naming the file, if it is anything else.
+    """
     try:
-        if not path.is_file():  # a pipe or a device would never end
-            raise FileNotFoundError
-        if (size := path.stat().st_size) > MAX_RECORD_BYTES:
-            raise ReportError(f"{path} takes {size / 1e6:.0f} MB, too much for a record of results")
-        # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
-        return model.model_validate_json(path.read_bytes())
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise ReportError(f"{path} is missing: the results there are incomplete") from None
+        raise ReportError(f"{path} is missing: {if_missing}") from None
+    except OSError as error:
+        why = "is a link: copy the file itself there" if path.is_symlink() else f"cannot be read: {error.strerror}"
+        raise ReportError(f"{path} {why}") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ReportError(f"{path} is no ordinary file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ReportError(f"{path} takes more than {most / 1e6:.0f} MB, too much for a file of results")
+    return content
+
+
+def read_record(path: Path, model: type[R]) -> R:
+    """Read a record of at most ``MAX_RECORD_BYTES``.
+
+    Raises:
+        ReportError: naming file and field, if it is missing or malformed.
+    """
+    return parse_record(path, read_bytes(path), model)
+
+
+def parse_record(path: Path, content: bytes, model: type[R]) -> R:
+    """The record in ``content``, which was read from ``path``.
+
+    Raises:
+        ReportError: naming file and field, if it is malformed.
+    """
+    try:
+        # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
+        return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ReportError(f"{path}: {field}: {first['msg'].lower()}") from None
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from None
+        raise ReportError(f"{path}: {what_is_wrong(error)}") from None
+    except ValueError as error:
+        raise ReportError(f"{path} cannot be read: {printable(error)}") from None
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Field and message of the first problem, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = printable(".".join(str(part) for part in first["loc"]), 80) or "the file"
+    return f"{field}: {printable(first['msg'].lower())}"
 
 
 def checked(model: type[R], where: str, **fields: object) -> R:
@@ -247,31 +311,14 @@ def check_files(results: Results) -> None:
     """Compare every file of a run with the digest taken when it was written.
 
     Raises:
-        ReportError: naming the first file that is missing, not listed or was changed.
+        ReportError: naming the first file that is not listed, or as :meth:`Results.file` for the first with a problem.
     """
     run = results.run
     expected = {"values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
     if lacking := sorted(expected - run.files.keys()):
         raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
-    for name, digest in run.files.items():
-        path = results.folder / name
-        if not path.is_file():
-            raise ReportError(f"{path} is missing: run the chapter again")
-        if sha256(path) != digest:
-            if _converted(path, digest):
-                raise ReportError(
-                    f"{path} has other line endings than when it was written, as git and unpackers may change them: get it "
-                    "again as it was (git: `git config core.autocrlf false`, delete the file, `git checkout -- .`)"
-                )
-            raise ReportError(f"{path} was changed after the run: run the chapter again")
-
-
-def _converted(path: Path, digest: str) -> bool:
-    """Whether the file differs from what was written in its line endings only."""
-    if path.stat().st_size > 10 * MAX_RECORD_BYTES:
-        return False
-    unix = path.read_bytes().replace(b"\r\n", b"\n")
-    return digest in (hashlib.sha256(text).hexdigest() for text in (unix, unix.replace(b"\n", b"\r\n")))
+    for name in run.files:
+        results.file(name)
 
 
 def sha256(path: Path) -> str:
@@ -350,8 +397,16 @@ def store_folder(project: Path) -> Path:
 
 
 def complete_folders(figures: Path) -> dict[str, Path]:
-    """Complete results folders in a ``figures/`` folder by chapter id."""
-    return {path.parent.name: path.parent for path in sorted(figures.glob("[0-9][0-9]/run.json"))}
+    """Complete results folders in a ``figures/`` folder by chapter id.
+
+    Raises:
+        ReportError: if one is a link, which a stranger's folder could use to name one of the reader's.
+    """
+    found = {path.parent.name: path.parent for path in sorted(figures.glob("[0-9][0-9]/run.json"))}
+    for folder in (figures, *found.values()):
+        if found and folder.is_symlink():
+            raise ReportError(f"{folder} is a link: copy the folder itself there")
+    return found
 
 
 def results_folders(project: Path, source: str) -> dict[str, Path]:

@@ -26,8 +26,9 @@ from clip_invariance.audit.checkpoints import LOCAL, Checkpoint, Encoder
 from clip_invariance.audit.measures import AUDITED, DEPTHS, PIXELS, READINGS, THINGS, UNTRAINED, find
 from clip_invariance.chapters.c4_dashcam import photographs
 from clip_invariance.chapters.c4_dashcam.measures import Reader
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.marks.style import Theme, style
+from clip_invariance.report.words import plain
 from clip_invariance.results import find_project, to_json, write_bytes, write_json
 from clip_invariance.run import provenance
 from clip_invariance.run.store import keep_freed_memory
@@ -210,7 +211,7 @@ def _measure(
 def _announce(name: str, encoder: Encoder, checkpoint: Checkpoint, device: str, pictures: int) -> None:
     """Say what will be done and how long it may take, from a few pictures."""
     for note in checkpoint.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, 1000)}", file=sys.stderr)
     count, side = _TIMED[device], audit.drawn_size(encoder.size)
     few = torch.zeros(count, 3, side, side, dtype=torch.uint8, device=device)
     encoder.images(few)
@@ -381,12 +382,13 @@ def page(name: str, table: pd.DataFrame, record: dict[str, Any]) -> str:
             f"same architecture with random weights, in {bracketed(untrained)} %. A car that trusted the probe, and "
             f"braked needlessly at one green light in a hundred, would run {bracketed(run_red)} % of the red ones."
         )
-    files = "\n".join(f"- `{file}` SHA-256 `{digest}`" for file, digest in record["files"].items())
-    notes = "".join(f"\n- Note: {note}." for note in record["notes"])
+    files = "\n".join(f"- {plain(file)}, SHA-256 `{digest}`" for file, digest in record["files"].items())
+    notes = "".join(f"\n- Note: {plain(note)}." for note in record["notes"])
     hurt = "".join(f"\n- {line}" for line in damaged) or " none."
     prepared = record["preprocessing"]
+    resized = f"{plain(str(prepared['interpolation']))}, {plain(str(prepared['resize_mode']))}"
     preparation = (
-        f"{_numbers(prepared['size'])} px, {prepared['interpolation']}, {prepared['resize_mode']}, mean "
+        f"{_numbers(prepared['size'])} px, {resized}, mean "
         f"{_numbers(prepared['mean'])}, standard deviation {_numbers(prepared['std'])}"
     )
     versions, minutes = record["versions"], record["wall_seconds"] / 60

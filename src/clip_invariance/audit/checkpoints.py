@@ -2,7 +2,7 @@
 
 A checkpoint is named as open_clip names it: a model with a pretrained tag, a model with a file of weights, or a folder
 (``local-dir:FOLDER``) or repository (``hf-hub:OWNER/NAME``) that holds both. Only weights are ever read from a file; one
-that would run code when it is opened is refused.
+that would run code when it is opened is refused, and so are settings that ask for code (:mod:`settings`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +31,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize
 
+from clip_invariance.audit import settings as foreign
 from clip_invariance.errors import UsageError, printable
 from clip_invariance.models import clip
 from clip_invariance.models.normalisation import plain_statistics
@@ -279,6 +280,7 @@ def _in_folder(model: str) -> Checkpoint:
     weights = tuple(sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_IN_FOLDER))
     if not weights:
         raise UsageError(f"{model}: no file of weights ({', '.join(_WEIGHTS_IN_FOLDER)}) in {folder}")
+    foreign.check_folder(folder, _CONFIG)
     return Checkpoint(model, "", (folder / _CONFIG, *weights))
 
 
@@ -292,6 +294,7 @@ def _in_repository(model: str) -> Checkpoint:
                 f"could not fetch {model} ({_reason(error, offline)}): where there is a network, download its files "
                 f"into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
+    foreign.check_config(found[0], None)
     return Checkpoint(model, "", tuple(found))
 
 
@@ -404,48 +407,52 @@ def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder
 
 
 def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
-    fetches = checkpoint.model.startswith(HUB) or _has_words_elsewhere(checkpoint.model)
-    with _quick_if_offline() if fetches else nullcontext("") as offline, _quiet():
+    name = checkpoint.model
+    text = _settings(checkpoint, "text_cfg")
+    # A folder holds all it needs, but for the settings of a text tower that open_clip knows by name.
+    known_words = not name.startswith(LOCAL) and ("hf_tokenizer_name" in text or "siglip" in name.lower())
+    fetches = name.startswith(HUB) or "hf_model_name" in text or known_words
+    network = _quick_if_offline() if fetches else _offline()
+    words = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+    with network as offline, _quiet(), foreign.no_foreign_code():
         try:
-            tokenizer = open_clip.get_tokenizer(checkpoint.model)
+            tokenizer = open_clip.get_tokenizer(name, **words)
+        except UsageError:
+            raise
         except Exception as error:  # of sockets, of the hub's client, of damaged vocabularies
             raise UsageError(
-                f"could not get the tokenizer of {checkpoint.model} ({_reason(error, offline)}): where there is a "
+                f"could not get the tokenizer of {name} ({_reason(error, offline)}): where there is a "
                 f"network, download its repository into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
         try:
-            model = open_clip.create_model(checkpoint.model, **checkpoint.options, **options)
+            model = open_clip.create_model(name, weights_only=True, **checkpoint.options, **options)
         except Exception as error:
-            tower = _text_config(checkpoint.model).get("hf_model_name", "")
-            if not tower or "loading state_dict" in str(error):
+            tower = text.get("hf_model_name", "")
+            if not tower or isinstance(error, UsageError) or "loading state_dict" in str(error):
                 raise
             raise UsageError(
-                f"could not get the text tower {printable(tower)} that {checkpoint.model} names "
-                f"({_reason(error, offline)}): where there is a network, download that repository into a folder, and "
-                f"name the folder in {_CONFIG} as hf_model_name"
+                f"could not get the settings of the text tower {printable(tower, 100)} that {name} names "
+                f"({_reason(error, offline)}): where there is a network, `hf download` them, and copy the cache ($HF_HOME) "
+                "to this machine"
             ) from None
     return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
 
 
-def _has_words_elsewhere(model: str) -> bool:
-    """Some models' tokenizers or text towers lie on the hub, wherever their weights are."""
-    text = _text_config(model)
-    if model.startswith(LOCAL):  # its tokenizer lies in the folder
-        return "hf_model_name" in text
-    return "hf_model_name" in text or "hf_tokenizer_name" in text or "siglip" in model.lower()
+def _settings(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
+    """What open_clip is told about a tower ("vision_cfg", "text_cfg"): by the checkpoint's own file, if it brings one."""
+    brought = checkpoint.model.startswith((LOCAL, HUB))
+    settings: Any = foreign.read(checkpoint.files[0]) if brought else open_clip.get_model_config(checkpoint.model)
+    return dict(settings.get("model_cfg", settings).get(part, {}))
 
 
-def _text_config(model: str) -> dict[str, Any]:
-    return dict(_config_of(model).get("text_cfg") or {})
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The model's configuration; empty where it cannot be read."""
+@contextmanager
+def _offline() -> Iterator[str]:
+    """No request, whatever a folder's settings say. Yields "": nothing is lacking."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
-        found = open_clip.get_model_config(model)
-    except Exception:  # of damaged files, of the hub's client: loading the model will say so
-        return {}
-    return found if isinstance(found, dict) else {}
+        yield ""
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
@@ -486,7 +493,7 @@ def _other_size(checkpoint: Checkpoint, text: str) -> str:
         return ""
     if any(not name.endswith("positional_embedding") for name in re.findall(r"size mismatch for (\S+):", text)):
         return ""
-    vision, said = _config_of(checkpoint.model).get("vision_cfg") or {}, []
+    vision, said = _settings(checkpoint, "vision_cfg"), []
     for name, there, here in ((name, int(there), int(here)) for name, there, here in shapes):
         patch = vision.get("patch_size")
         if not name.startswith("visual."):
@@ -520,4 +527,4 @@ def _mismatch(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].removesuffix(".")
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0].removesuffix("."), 500)

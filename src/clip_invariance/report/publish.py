@@ -8,6 +8,8 @@ from pathlib import Path
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES, get_profile
+from clip_invariance.report import boundary
+from clip_invariance.report.words import plain
 from clip_invariance.results import (
     NOTEBOOK,
     PUBLISHED,
@@ -17,11 +19,11 @@ from clip_invariance.results import (
     complete_folders,
     load_results,
     read_folders,
-    read_sidecar,
     run_folder,
     select_chapters,
     swap_folder,
     write_bytes,
+    write_json,
 )
 from clip_invariance.rules.claims import load_claims, rules_digest
 from clip_invariance.run.provenance import UNKNOWN, now
@@ -51,7 +53,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
     before = load_results(project, PUBLISHED)
     claims = load_claims()
     for chapter, results in runs.items():
-        _check(results, rules_digest(claims, chapter))
+        _check(project, results, rules_digest(claims, chapter))
         if not force and (objection := _objection(results, before.get(chapter))):
             raise ReportError(f"chapter {chapter}: {objection}, or publish it with --force")
     lines = []
@@ -61,7 +63,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
         edited = ", edited tree" if run.dirty else ""
         lines.append(
             f"- {now()[:10]}: chapter {chapter} at profile {run.profile} "
-            f"({run.seeds} seeds, {run.device_name}, commit {run.commit[:10]}{edited}): "
+            f"({run.seeds} seeds, {plain(run.device_name)}, commit {run.commit[:10]}{edited}): "
             f"{_news(results, before.get(chapter))}"
         )
         _add_to_changelog(project / "CHANGELOG.md", lines[-1], chapter)
@@ -80,7 +82,7 @@ def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[s
     raise UsageError(f"no complete run of {what} {where}: start one with `clip-invariance run`")
 
 
-def _check(results: Results, rules: str) -> None:
+def _check(project: Path, results: Results, rules: str) -> None:
     """What no --force can mend."""
     run, folder = results.run, results.folder
     if run.profile == "smoke":
@@ -91,13 +93,13 @@ def _check(results: Results, rules: str) -> None:
     if lacking := sorted(expected - run.files.keys()):
         raise ReportError(f"{folder} lacks {', '.join(lacking)}: run the chapter with `clip-invariance run`")
     check_files(results)
-    for name in run.figures:
-        read_sidecar(folder / f"{name}.json")
     for name in run.files:
         if name.endswith(".svg") and (size := (folder / name).stat().st_size) > MAX_FIGURE_BYTES:
             raise ReportError(
                 f"{folder / name} takes {size / 1000:.0f} kB, more than {MAX_FIGURE_BYTES // 1000}: rasterise its parts"
             )
+    boundary.passed(results)
+    boundary.notebook(select_chapters(project, [run.chapter])[run.chapter], results)
 
 
 def _objection(results: Results, before: Results | None) -> str:
@@ -123,8 +125,9 @@ def _copy(results: Results, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        for name in [*results.run.files, "run.json"]:
-            shutil.copyfile(results.folder / name, new / name)
+        for name in results.run.files:
+            write_bytes(new / name, results.file(name))
+        write_json(new / "run.json", results.run)
         swap_folder(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -346,5 +346,7 @@ def as_html(markdown: str) -> str:
     """A page that needs nothing but itself."""
     render = MarkdownIt("commonmark", {"html": False}).enable("table").use(attrs_plugin, spans=True).render
     body = render("\n".join(line for line in markdown.splitlines() if not line.startswith(":::")))
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Your run</title>'
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+    head += '<meta name="viewport" content="width=device-width"><title>Your run</title>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>\n'

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import grimp
 import pandas as pd
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.results import sha256, to_json
 from clip_invariance.run.processes import processes
 from clip_invariance.run.provenance import device_name, environment, now, peak_memory_mb
@@ -180,7 +180,7 @@ class Store:
             costs = float(meta["wall_seconds"]), float(meta["peak_memory_mb"])
             return Entry(key, table, *costs, str(meta["device_name"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            note(f"stored result {key[:12]} is damaged ({error}) and is computed again")
+            note(f"stored result {key[:12]} is damaged ({printable(error)}) and is computed again")
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
