@@ -408,9 +408,10 @@ def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder
 
 def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
     name = checkpoint.model
-    text = _text_settings(checkpoint)
-    fetches = name.startswith(HUB) or _has_words_elsewhere(name, text)
+    text = _settings(checkpoint, "text_cfg")
     # A folder holds all it needs, but for the settings of a text tower that open_clip knows by name.
+    known_words = not name.startswith(LOCAL) and ("hf_tokenizer_name" in text or "siglip" in name.lower())
+    fetches = name.startswith(HUB) or "hf_model_name" in text or known_words
     network = _quick_if_offline() if fetches else _offline()
     words = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     with network as offline, _quiet(), foreign.no_foreign_code():
@@ -425,24 +426,23 @@ def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
             ) from None
         try:
             model = open_clip.create_model(name, weights_only=True, **checkpoint.options, **options)
-        except UsageError:
-            raise
         except Exception as error:
             tower = text.get("hf_model_name", "")
-            if not tower or "loading state_dict" in str(error):
+            if not tower or isinstance(error, UsageError) or "loading state_dict" in str(error):
                 raise
             raise UsageError(
-                f"could not get the text tower {printable(tower)} that {name} names ({_reason(error, offline)}): where "
-                f"there is a network, download that repository into a folder, and name it in {_CONFIG} as hf_model_name"
+                f"could not get the settings of the text tower {printable(tower, 100)} that {name} names "
+                f"({_reason(error, offline)}): where there is a network, `hf download` them, and copy the cache ($HF_HOME) "
+                "to this machine"
             ) from None
     return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
 
 
-def _text_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What open_clip is told about the text tower: by the checkpoint's own file, where it brings one."""
+def _settings(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
+    """What open_clip is told about a tower ("vision_cfg", "text_cfg"): by the checkpoint's own file, if it brings one."""
     brought = checkpoint.model.startswith((LOCAL, HUB))
     settings: Any = foreign.read(checkpoint.files[0]) if brought else open_clip.get_model_config(checkpoint.model)
-    return dict(settings.get("model_cfg", settings).get("text_cfg", {}))
+    return dict(settings.get("model_cfg", settings).get(part, {}))
 
 
 @contextmanager
@@ -453,26 +453,6 @@ def _offline() -> Iterator[str]:
         yield ""
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def _has_words_elsewhere(model: str, text: Mapping[str, Any]) -> bool:
-    """Some models' tokenizers or text towers lie on the hub, wherever their weights are.
-
-    Args:
-        text: settings of the text tower.
-    """
-    if model.startswith(LOCAL):  # its tokenizer lies in the folder
-        return "hf_model_name" in text
-    return "hf_model_name" in text or "hf_tokenizer_name" in text or "siglip" in model.lower()
-
-
-def _config_of(model: str) -> dict[str, Any]:
-    """The model's configuration; empty where it cannot be read."""
-    try:
-        found = open_clip.get_model_config(model)
-    except Exception:  # of damaged files, of the hub's client: loading the model will say so
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
@@ -513,7 +493,7 @@ def _other_size(checkpoint: Checkpoint, text: str) -> str:
         return ""
     if any(not name.endswith("positional_embedding") for name in re.findall(r"size mismatch for (\S+):", text)):
         return ""
-    vision, said = _config_of(checkpoint.model).get("vision_cfg") or {}, []
+    vision, said = _settings(checkpoint, "vision_cfg"), []
     for name, there, here in ((name, int(there), int(here)) for name, there, here in shapes):
         patch = vision.get("patch_size")
         if not name.startswith("visual."):

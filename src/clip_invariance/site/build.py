@@ -212,8 +212,8 @@ def rooms_page() -> str:
     parts = [path.read_text(encoding="utf-8").strip() for path in _rooms()]
     lower = [re.sub(r"^(#+ )", r"#\1", part, flags=re.MULTILINE) for part in parts]
     intro = (
-        "Each chapter's folder in `src/clip_invariance/chapters/` has a README, and these are they: which way leads through its "
-        "files, and where to change what. What they have in common stands on [](change_an_experiment.md)."
+        "Each chapter's folder in `src/clip_invariance/chapters/` has a README, and these are they: which way leads through "
+        "its files, and where to change what. What they have in common stands on [](change_an_experiment.md)."
     )
     return "\n\n".join(["# The chapters' code", intro, *lower]) + "\n"
 
