@@ -31,7 +31,7 @@ EXPERIMENTS = {
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.dashcam",
     "05": "c5_recovery.recovery",
-    "06": "c6_limits.limits",
+    "06": "c6_limits.units",
 }
 
 

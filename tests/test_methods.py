@@ -15,7 +15,7 @@ from clip_invariance.chapters.c3_captions import words_training as caption_words
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.chapters.c5_recovery import recovery
-from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.chapters.c6_limits import arms as limits_arms
 from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
 from clip_invariance.worlds import cards, collages, placed
@@ -32,7 +32,8 @@ def of_networks(arm: Arm) -> tuple[object, ...]:
 
 def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
-    caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
+    caption, word, car = caption_training, caption_words_training, dashcam_training
+    collage, card = (sizes.at(PROFILES[profile]) for sizes in (limits_arms.COLLAGES, limits_arms.CARDS))
     rate = encoders.RATES["conv"]
     digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
     shapes = {
@@ -65,9 +66,9 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
             "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
         ),
         "CLIPs of collages": (
-            "6", limit.IMAGES[profile], collages.SIZE, limit.STEPS[profile], limit.BATCH, limit.RATE,
+            "6", collage.images, collages.SIZE, collage.steps, collage.batch, collage.rate,
         ),
-        "CLIPs of cards": ("6", limit.IMAGES[profile], cards.SIZE, limit.CARD_STEPS[profile], limit.BATCH, limit.RATE),
+        "CLIPs of cards": ("6", card.images, cards.SIZE, card.steps, card.batch, card.rate),
     }  # fmt: skip
 
 
