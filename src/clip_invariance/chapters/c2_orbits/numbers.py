@@ -189,13 +189,13 @@ def _regrets(training: pd.DataFrame, widths: pd.DataFrame) -> Values:
 def _shares(training: pd.DataFrame) -> Values:
     place = "share of the output's variance that place causes"
     plain, augmented, turned_plain, turned = (
-        percent(training, arm=arm, metric="place_share", pictures=pictures)
+        per_seed(training, arm=arm, metric="place_share", pictures=pictures)
         for pictures in ("test", "turned")
         for arm in (PLAIN, AUGMENTED)
     )
     shifts, written = "trained on random shifts", "trained on digits as written"
-    yield mean("c11_share_plain", plain, VARIANCE, f"{place} on test digits, {written}", kind="share")
-    yield mean("c11_share_augmented", augmented, VARIANCE, f"{place} on test digits, {shifts}", kind="share")
+    yield mean("c11_share_plain", 100 * plain, VARIANCE, f"{place} on test digits, {written}", kind="share")
+    yield mean("c11_share_augmented", 100 * augmented, VARIANCE, f"{place} on test digits, {shifts}", kind="share")
     for name, share, where in (
         ("", percent_of(augmented, plain), "test digits"),
         ("_turned", percent_of(turned, turned_plain), "digits on their side"),

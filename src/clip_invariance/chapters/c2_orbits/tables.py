@@ -44,7 +44,8 @@ def deviation_table(sampling: pd.DataFrame) -> pd.DataFrame:
     """
     rows = with_arms(select(sampling, metric="deviation"), SHIFTED, "world")
     rows = rows[rows["replacement"] | (rows["k"] < rows["k"].max())]
-    return summarise(rows.assign(value=100 * rows["value"]), ["world", "replacement", "k"], "value")
+    rows = rows.assign(value=100 * rows["value"], k=rows["k"].astype(float))
+    return summarise(rows, ["world", "replacement", "k"], "value")
 
 
 def gap_table(sampling: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def gap_table(sampling: pd.DataFrame) -> pd.DataFrame:
     orbit = select(rows, metric="orbit_loss").set_index(["depth", "seed"])["value"]
     rows = select(rows, metric=("loss", "predicted_loss")).rename(columns={"depth": "group"})
     whole = orbit.loc[list(zip(rows["group"], rows["seed"], strict=True))].to_numpy()
-    return summarise(rows.assign(value=rows["value"] - whole), ["group", "metric", "k"], "value")
+    rows = rows.assign(value=rows["value"] - whole, k=rows["k"].astype(float))
+    return summarise(rows, ["group", "metric", "k"], "value")
 
 
 def bound_table(sampling: pd.DataFrame) -> pd.DataFrame:
