@@ -39,11 +39,17 @@ def accuracy(table):
 """,
     "experiment.py": """
 import os, time
+from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from clip_invariance.measure.statistics import paired_difference
 from clip_invariance.units import Unit
 from fakelab import helper
+
+@dataclass(frozen=True)
+class Arm:
+    kind: str = "soft"
+    called: str = field(default="", compare=False)
 
 def note(line):
     log = os.environ.get("FAKELAB_LOG")
@@ -52,6 +58,7 @@ def note(line):
             file.write(f"{line}\\n")
 
 def measure(arm, seed, device, scales=()):
+    arm = getattr(arm, "kind", arm)
     note(f"{arm} {seed}")
     time.sleep(float(os.environ.get("FAKELAB_SLEEP", "0")))
     end = time.monotonic() + 60
@@ -109,7 +116,8 @@ def write_project(folder: Path) -> Path:
 
 def environment(project: Path, **more: str) -> dict[str, str]:
     """Environment for processes that must find the throwaway package."""
-    return {**os.environ, "PYTHONPATH": str(project / "lib"), "OMP_NUM_THREADS": "1", **more}
+    path = os.pathsep.join(filter(None, [str(project / "lib"), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
 
 def command(*arguments: str) -> list[str]:

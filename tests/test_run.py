@@ -13,17 +13,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import psutil
 import pytest
+from matplotlib.figure import Figure
 
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError, UsageError
-from clip_invariance.measure.statistics import Estimate
+from clip_invariance.marks.spec import FigureSpec
+from clip_invariance.measure.statistics import Estimate, digits_of
 from clip_invariance.results import check_files, read_results, read_sidecar, select_chapters
 from clip_invariance.run import Chapter
-from clip_invariance.run.chapter import _digits, _tolerance
+from clip_invariance.run.chapter import _tolerance
 from clip_invariance.run.run import _inputs, _locked, default_profile, run_folder, typed_parameters
 from fake_project import CELLS, command, environment, files_below, run_cli, write_notebook, write_project
 
@@ -411,6 +414,35 @@ def test_figures_are_checked(chapter: Chapter) -> None:
     assert {path.name for path in chapter.output.iterdir()} == {"x.csv", "x.json"}
 
 
+def test_a_declared_figure_is_saved_with_all_that_was_declared(chapter: Chapter) -> None:
+    def draw(table: pd.DataFrame) -> Figure:
+        figure, ax = plt.subplots(figsize=(2, 1))
+        ax.plot(table["x"])
+        return figure
+
+    spec = FigureSpec("line", "A line", "Two points.", draw, lambda table: f"{len(table)} points", ("by nobody",))
+    picture = chapter.show(spec, pd.DataFrame({"x": [1.0, 2.0]}))
+    sidecar = read_sidecar(chapter.output / "line.json")
+    assert (picture.title, picture.alt) == (sidecar.title, sidecar.alt) == ("A line", "2 points")
+    assert (sidecar.experiment, sidecar.attribution) == ("Two points.", ["by nobody"])
+    assert (chapter.output / "line.svg").is_file()
+
+
+def test_arms_become_text_and_what_they_are_called_is_no_part_of_it(chapter: Chapter) -> None:
+    from fakelab import experiment
+
+    from clip_invariance.units import Unit
+
+    class Unlike:
+        pass
+
+    arm = experiment.Arm("hard", called="the hard one")
+    table = chapter.run([Unit(experiment.measure, {"arm": arm, "seed": 0, "device": "cpu"})])
+    assert set(table["arm"]) == {"Arm(kind='hard')"}
+    with pytest.raises(UsageError, match="JSON-like"):
+        chapter.run([Unit(experiment.measure, {"arm": Unlike(), "seed": 0, "device": "cpu"})])
+
+
 def test_parameters_become_the_first_columns(chapter: Chapter) -> None:
     from fakelab import experiment
 
@@ -427,7 +459,7 @@ def test_parameters_become_the_first_columns(chapter: Chapter) -> None:
 
 @pytest.mark.parametrize(("half", "digits"), [(0.4, 1), (3.0, 0), (0.02, 2), (0.0, 1), (1e-9, 4), (1.0, 0)])
 def test_digits_follow_the_interval(half: float, digits: int) -> None:
-    assert _digits(half) == digits
+    assert digits_of(half) == digits
 
 
 def test_tolerance_admits_reruns_and_not_much_more() -> None:

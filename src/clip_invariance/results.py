@@ -95,7 +95,10 @@ class ChapterValues(Record):
 
 
 class Sidecar(Record):
-    """``<figure>.json``: what a figure or table shows and how it came to be."""
+    """``<figure>.json``: what a figure or table shows and how it came to be.
+
+    ``values`` is the kind of number in the column ``value`` of its table; None if it holds several, or did not say.
+    """
 
     name: Name
     title: Text
@@ -120,6 +123,7 @@ class Sidecar(Record):
     height_px: Count
     created: Text
     attribution: list[Text]
+    values: Kind | None = None
 
 
 class RunRecord(Record):

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.statistics import Estimate, Kind, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.measure.statistics import UNITS, Estimate, Kind, NamedValue, mean_over_seeds, paired_difference
 from clip_invariance.units import label
 
 Row = dict[str, Any]
@@ -144,8 +144,7 @@ def mean(
     """
     if not len(samples):
         return None
-    units: dict[Kind, str] = {"share": "%", "ratio": "%", "difference": "points", "count": "", "number": ""}
-    shown = units[kind] if unit is None else unit
+    shown = UNITS[kind] if unit is None else unit
     return NamedValue(name, mean_over_seeds(samples.to_numpy()), shown, figure, description, digits, kind)
 
 

@@ -13,11 +13,13 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
+from clip_invariance.errors import ReportError
 from clip_invariance.profiles import PROFILES
-from clip_invariance.report.numbers import ends, is_undetermined, prints, sharpened, with_unit, within_bounds
+from clip_invariance.report.cells import find_cell, is_address
+from clip_invariance.report.numbers import bounded, ends, is_undetermined, prints, sharpened, with_unit, within_bounds
 from clip_invariance.report.words import machine, short_commit
 from clip_invariance.results import Results, RunRecord, Sidecar, Value, complete_folders, read_folders, read_sidecar
-from clip_invariance.rules.claims import CLAIMS_FILE, ClaimRow, Verdict, evaluate, load_claims
+from clip_invariance.rules.claims import CLAIMS_FILE, ClaimRow, Verdict, evaluate, find_value, load_claims
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,18 @@ class Shown:
     figures: Path
     results: dict[str, Results]
     rows: dict[str, ClaimRow]
+
+    def value(self, name: str) -> Value:
+        """A named value, or a cell of a figure by its address.
+
+        Raises:
+            ReportError: if there is no such number.
+        """
+        if is_address(name):
+            return bounded(find_cell(self.figures, name))
+        if (value := find_value(self.results, name)) is None:
+            raise ReportError(f"no value {name!r} in the results")
+        return value
 
     def figure(self, figure_id: str) -> Sidecar | None:
         """Sidecar of a figure or table by id, "01/accuracy_by_place"; None if there is no such thing.

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from clip_invariance.errors import ReportError
 from clip_invariance.report.numbers import by_sign, in_full, in_one_style, point
-from clip_invariance.rules.claims import find_value
+from clip_invariance.results import Value
 from clip_invariance.site.nodes import badge, claim_label, element, is_short, link_to, shown, value_box
 
 logger = logging.getLogger(__name__)
 
 
+#: A value's name or a cell's address, and the form after the last colon outside of brackets.
+FORM = re.compile(r"([^\[:]*(?:\[[^\]]*\])?)(?::(.*))?", re.DOTALL)
+
+
 class ValueRole(SphinxRole):
-    """``{value}`01.c02_drop_torus```, and in other forms with ``:point`` or ``:ahead|behind`` at the end.
+    """``{value}`01.c02_drop_torus``` or ``{value}`04/mention[panel=small light; series=words; mention=1]```.
+
+    In other forms with ``:point`` or ``:ahead|behind`` at the end.
 
     With two words the number loses its sign, and the first word follows it if it was positive, the second if not.
     """
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        value_id, _, form = self.text.partition(":")
-        results = shown(self.env).results
-        value = find_value(results, value_id)
-        if value is None and value_id[:2] in results and is_short(results[value_id[:2]].run):
-            return [element("span", "ci-not-run", "(not in so short a run)")], []
+        value_id, form = FORM.fullmatch(self.text).groups(default="")  # type: ignore[union-attr]  # it matches anything
+        run = results[value_id[:2]].run if value_id[:2] in (results := shown(self.env).results) else None
+        value: Value | None = None
         positive, bar, negative = form.partition("|")
-        if value is None or (form not in ("", "point") and not bar):
-            unknown = f"unknown form {form!r}, say :point, or :ahead|behind"
-            problem = f"no value {value_id!r} in the results" if value is None else unknown
-            logger.warning("%s", problem, location=self.get_location())
+        try:
+            value = shown(self.env).value(value_id)
+            if form not in ("", "point") and not bar:
+                raise ReportError(f"unknown form {form!r}, say :point, or :ahead|behind")
+        except ReportError as error:
+            if value is None and run is not None and is_short(run):
+                return [element("span", "ci-not-run", "(not in so short a run)")], []
+            logger.warning("%s", error, location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
+        assert run is not None
         text = by_sign(value, positive, negative) if bar else point(value) if form else in_full(value)
-        return [value_box(value, results[value_id[:2]].run, text)], []
+        return [value_box(value, run, text)], []
 
 
 class VerdictRole(SphinxRole):
