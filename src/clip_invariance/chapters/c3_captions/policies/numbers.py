@@ -266,8 +266,7 @@ def _cosines(course: pd.DataFrame) -> Values:
     more = "cosine of picture pairs that share only the object, less that of pairs that share nothing"
     for suffix, captions, labels in (("", OBJECT, LABELS), ("_longer", LONGER, LABELS_LONGER)):
         spoken, taught = (closer(course, encoder.arm, "caption") for encoder in (captions, labels))
-        if len(taught):
-            yield mean(f"c13_gap_captions{suffix}", spoken, COURSE, f"{more}, {captions.words}", kind="number")
+        yield mean(f"c13_gap_captions{suffix}", spoken, COURSE, f"{more}, {captions.words}", kind="number")
         yield mean(f"c13_gap_labels{suffix}", taught, COURSE, f"{more}, {labels.words}", kind="number")
         words = f"{more}: {captions.words} minus trained on labels of the object"
         yield gap(f"c13_captions_over_labels{suffix}", spoken, taught, COURSE, words, unit="")

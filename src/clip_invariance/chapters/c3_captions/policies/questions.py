@@ -15,12 +15,13 @@ import pandas as pd
 from clip_invariance.chapters.c3_captions.policies.arms import FACTORIAL
 from clip_invariance.chapters.c3_captions.policies.training import WORLDS, Arm
 from clip_invariance.measure.statistics import percent_of
-from clip_invariance.measure.tables import per_seed, percent
+from clip_invariance.measure.tables import mean_over, per_seed, percent, select
 from clip_invariance.worlds import scenes
 
 FACTORS = tuple(scenes.FACTORS)
 #: What "object" captions leave out.
 OMITTED = tuple(factor for factor in FACTORS if factor != "object")
+CHANCE = {factor: 1 / len(names) for factor, names in scenes.FACTORS.items()}
 #: In the place of a depth: not a probe, but the prompts.
 ZERO_SHOT = "zero-shot"
 #: Stages of a training.
@@ -49,13 +50,9 @@ def skill(
 ) -> pd.Series:
     """Mean skill over factors in percent; the arguments are those of :func:`accuracy`."""
     metric, depth = ("zero_shot", "embedding") if depth == ZERO_SHOT else (metric, depth)
-    each = []
-    for factor in factors:
-        chance = 1 / len(scenes.FACTORS[factor])
-        right = per_seed(table, arm=arm, metric=metric, depth=depth, factor=factor, stage=stage)
-        each.append(100 * (right - chance) / (1 - chance))
-    mean: pd.Series = pd.concat(each).groupby(level="seed").mean()
-    return mean
+    rows = select(table, arm=arm, metric=metric, depth=depth, stage=stage)
+    chance = rows["factor"].map(CHANCE).astype(float)
+    return mean_over(rows.assign(value=100 * (rows["value"] - chance) / (1 - chance)), "factor", factors)
 
 
 def moved(table: pd.DataFrame, arm: Arm, factor: str, depth: str = "embedding", *, stage: str = TRAINED) -> pd.Series:
@@ -88,8 +85,9 @@ def closer(course: pd.DataFrame, arm: Arm, shared: str, *, stage: str = TRAINED)
 
 def trifeature_accuracy(table: pd.DataFrame, arm: Arm, depth: str, *, named: bool, stage: str = TRAINED) -> pd.Series:
     """Accuracy in percent of the factor that captions name, or mean of the two others."""
-    each = [accuracy(table, arm, depth, factor, stage=stage) for factor in asked_for(arm, named)]
-    return pd.concat(each, axis=1).mean(axis=1)
+    metric, depth = ("zero_shot", "embedding") if depth == ZERO_SHOT else ("probe", depth)
+    factors = asked_for(arm, named)
+    return 100 * mean_over(table, "factor", factors, arm=arm, metric=metric, depth=depth, stage=stage)
 
 
 def asked_for(arm: Arm, named: bool) -> tuple[str, ...]:
