@@ -9,12 +9,16 @@ import pytest
 
 from clip_invariance.chapters.c1_places import place_informative, place_support, red_green
 from clip_invariance.chapters.c2_orbits import training as orbit_training
-from clip_invariance.chapters.c3_captions import training as caption_training
-from clip_invariance.chapters.c3_captions import words_training as caption_words_training
+from clip_invariance.chapters.c3_captions.policies import arms as policies
+from clip_invariance.chapters.c3_captions.policies import training as policy_training
+from clip_invariance.chapters.c3_captions.words import arms as words
+from clip_invariance.chapters.c3_captions.words import collection as word_collection
+from clip_invariance.chapters.c3_captions.words import training as word_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.chapters.c5_recovery import recovery
 from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
 from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds import placed as scenes
@@ -31,17 +35,17 @@ def of_networks(architecture: str) -> tuple[object, ...]:
 
 def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
-    caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
+    car, limit = dashcam_training, limits_training
+    caption, word = policies.TRAINED.at(PROFILES[profile]), words.TRAINED.at(PROFILES[profile])
     rate = encoders.RATES["conv"]
     digits, informative = orbit_training, place_informative
     shapes = {
         name: (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
-            caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps * arm.longer, caption.batch, rate,
         )
         for name, arm in (
-            ("CLIPs, Trifeature", "trifeature shape"),
-            ("CLIPs, Trifeature, three times as long", "trifeature shape, three times longer"),
+            ("CLIPs, Trifeature", policies.SHAPE),
+            ("CLIPs, Trifeature, three times as long", policies.SHAPE_LONGER),
         )
     }  # fmt: skip
     return {
@@ -56,10 +60,10 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
             "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
         ),
         "CLIPs, caption policies": (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps, caption.batch, rate,
         ),
         **shapes,
-        "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
+        "CLIPs, words of captions": ("3", word.images, word_collection.SIZE, word.steps, word_training.BATCH, rate),
         "CLIPs of the dashcam": (
             "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
         ),
