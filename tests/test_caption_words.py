@@ -446,7 +446,7 @@ def test_descriptions_say_the_numbers(table: pd.DataFrame) -> None:
 
 
 def test_the_example_pictures_are_pictures() -> None:
-    pixels = figures.example_pixels()
+    pixels = tables.example_pixels()
     assert len(pixels) == 8 * 32 * 32
     shown = pixels.set_index("picture")[["red", "green", "blue"]]
     assert not shown.loc["in training"].reset_index(drop=True).equals(shown.loc["line drawing"].reset_index(drop=True))

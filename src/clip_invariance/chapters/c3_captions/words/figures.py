@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clip_invariance.chapters.c3_captions.words import collection
 from clip_invariance.chapters.c3_captions.words.tables import CURATIONS, SHIFTED
-from clip_invariance.marks.marks import NOT_RUN, bounded, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.marks.marks import NOT_RUN, Mark, bounded, dot, floor, headline, key, level, not_run, row_names
 from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
 from clip_invariance.measure.tables import select
-from clip_invariance.worlds import openmoji, scenes
+from clip_invariance.worlds import openmoji
 
 
-def _cell(table: pd.DataFrame, **keys: object) -> pd.Series | None:
-    """The one row with these entries, or None."""
-    rows = select(table, **keys)
-    return rows.iloc[0] if len(rows) else None
+def _dots(
+    ax: Axes, table: pd.DataFrame, y: float, column: str, series: Mapping[str, Mark], apart: float = 0.0, **row: str
+) -> None:
+    """Means with their intervals in one row of a figure: those that ``column`` tells apart, ``apart`` from each other."""
+    for number, (name, (_, colour, filled)) in enumerate(series.items()):
+        for _, found in select(table, **row, **{column: name}).iterrows():
+            dot(ax, found, y + apart * (number - (len(series) - 1) / 2), colour, filled=filled)
 
 
 def _at(by: pd.DataFrame, row: str | tuple[str, str], column: str) -> float:
@@ -31,39 +35,6 @@ def _at(by: pd.DataFrame, row: str | tuple[str, str], column: str) -> float:
 
 
 # ---------------------------------------------------------------- the pictures
-
-CHANGES = {
-    "in training": (0, {}),
-    "line drawing": (0, {"medium": collection.LINE}),
-    "flat colours": (0, {"medium": collection.FLAT}),
-    "other background": (0, {"background": 3}),
-    "small": (0, {"size": 0}),
-    "careless source": (0, {}),
-    "in training ": (4, {}),
-    "also in training": (4, {"medium": collection.LINE}),
-}
-
-
-def example_pixels(seed: int = 3) -> pd.DataFrame:
-    """One banana and one mushroom as the experiments show them: picture, row, column, red, green, blue."""
-    plain = collection.collection(1, seed)
-    parts = []
-    for name, (number, changes) in CHANGES.items():
-        scene = scenes.change(plain, "object", number)
-        scene = scenes.change(scenes.change(scene, "rotation", 1), "place", 0)
-        for factor, value in changes.items():
-            scene = scenes.change(scene, factor, value)
-        image = scenes.render(scene, size=collection.SIZE)
-        image = collection.careless(image, seed) if name == "careless source" else image
-        rows, columns = torch.meshgrid(torch.arange(collection.SIZE), torch.arange(collection.SIZE), indexing="ij")
-        red, green, blue = (channel.flatten().numpy() for channel in image[0])
-        parts.append(
-            pd.DataFrame(
-                {"picture": name, "row": rows.flatten().numpy(), "column": columns.flatten().numpy(),
-                 "red": red, "green": green, "blue": blue}
-            )
-        )  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
 
 
 def draw_pictures(pixels: pd.DataFrame) -> Figure:
@@ -117,12 +88,10 @@ def draw_medium_transfer(table: pd.DataFrame) -> Figure:
     """Accuracy on the held-out objects, drawn in lines and in full colour, one row per arm."""
     arms = [arm for arm in ARM_WORDS if arm in set(table["arm"])]
     table = bounded(table)
+    sets = {COLOURS: ("in full colour", faint(), False), LINES: ("as line drawings", PALETTE["blue"], True)}
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
-        for test_set, colour, filled in ((COLOURS, faint(), False), (LINES, PALETTE["blue"], True)):
-            row = _cell(table, arm=arm, group=test_set)
-            if row is not None:
-                dot(ax, row, y, colour, filled=filled)
+        _dots(ax, table, y, "group", sets, arm=arm)
     level(ax, CHANCE_AMONG_HELD_OUT, "chance")
     row_names(ax, [ARM_WORDS[arm] for arm in arms])
     ax.set_xlim(0, 104)
@@ -134,12 +103,12 @@ def draw_medium_transfer(table: pd.DataFrame) -> Figure:
 
 def describe_medium_transfer(table: pd.DataFrame) -> str:
     """Alt text of :func:`draw_medium_transfer`."""
-    parts = []
-    for arm in ARM_WORDS:
-        lines, colours = _cell(table, arm=arm, group=LINES), _cell(table, arm=arm, group=COLOURS)
-        if lines is not None and colours is not None:
-            words = ARM_WORDS[arm].replace("\n", ", ")
-            parts.append(f"{words}: {lines['value']:.0f} % drawn, {colours['value']:.0f} % in full colour")
+    by = table.pivot(index="arm", columns="group", values="value")
+    parts = [
+        f"{words.replace(chr(10), ', ')}: {_at(by, arm, LINES):.0f} % drawn, {_at(by, arm, COLOURS):.0f} % in full colour"
+        for arm, words in ARM_WORDS.items()
+        if arm in by.index
+    ]
     return (
         "Zero-shot accuracy among four objects whose line drawings never occur in training, by what occurs and what the "
         f"captions say: {'; '.join(parts)}. Chance is {CHANCE_AMONG_HELD_OUT:.0f} %."
@@ -174,10 +143,7 @@ def draw_text_neighbours(table: pd.DataFrame) -> Figure:
     names = [name for name in ENCODERS if name in set(table["encoder"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(names) + 1.4), layout="constrained")
     for y, name in enumerate(names):
-        for metric, (_, colour, filled) in NEIGHBOURS.items():
-            row = _cell(table, encoder=name, metric=metric)
-            if row is not None:
-                dot(ax, row, y, colour, filled=filled)
+        _dots(ax, table, y, "metric", NEIGHBOURS, encoder=name)
     row_names(ax, [ENCODERS[name] for name in names])
     ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
     ax.set_xlabel("cosine with “a picture of X”")
@@ -368,10 +334,7 @@ def draw_source_token(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for y, (arm, group) in enumerate(SOURCES):
-        for metric, (_, colour, filled) in PROMPTS.items():
-            row = _cell(table, arm=arm, group=group, metric=metric)
-            if row is not None:
-                dot(ax, row, y + (0.12 if filled else -0.12), colour, filled=filled)
+        _dots(ax, table, y, "metric", PROMPTS, apart=0.24, arm=arm, group=group)
     level(ax, CHANCE_AMONG_ALL, "chance")
     row_names(ax, list(SOURCES.values()))
     ax.set_xlim(0, 104)
@@ -437,10 +400,7 @@ def draw_labels_and_captions(table: pd.DataFrame) -> Figure:
     targets = [name for name in TARGETS if name in set(rows["arm"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(targets) + 1.5), layout="constrained")
     for y, target in enumerate(targets):
-        for number, (depth, (_, colour, filled)) in enumerate(PROBE_DEPTHS.items()):
-            row = _cell(rows, arm=target, group=depth)
-            if row is not None:
-                dot(ax, row, y + 0.2 * (number - 1), colour, filled=filled)
+        _dots(ax, rows, y, "group", PROBE_DEPTHS, apart=0.2, arm=target)
     level(ax, guess_within_group(), "group known,\nobject guessed")
     row_names(ax, [TARGETS[name] for name in targets])
     ax.set_xlim(0, 104)

@@ -9,13 +9,24 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 
 from clip_invariance.chapters.c3_captions.words import arms
-from clip_invariance.chapters.c3_captions.words.collection import OTHER, RELATED, SYNONYM
+from clip_invariance.chapters.c3_captions.words.collection import (
+    FLAT,
+    LINE,
+    OTHER,
+    RELATED,
+    SIZE,
+    SYNONYM,
+    careless,
+    collection,
+)
 from clip_invariance.chapters.c3_captions.words.measures import FACTORS, SENTENCES
 from clip_invariance.chapters.c3_captions.words.training import Arm
 from clip_invariance.measure.statistics import Estimate, mean_over_seeds
 from clip_invariance.measure.tables import described, intervals, percent, select
+from clip_invariance.worlds import scenes
 
 #: The names that the data of figures give to arms: those of the medium, ways to curate, ways to train on one collection.
 MEDIA = {
@@ -218,3 +229,40 @@ def probe_table(table: pd.DataFrame) -> pd.DataFrame:
 def probe(table: pd.DataFrame, arm: Arm, depth: str = "embedding", factor: str = "object") -> pd.Series:
     """Accuracy of one probe in percent, per seed."""
     return percent(table, arm=arm, metric="probe", depth=depth, factor=factor)
+
+
+# ---------------------------------------------------------------- the pictures
+
+#: What is shown of one picture of an object: its name, the object's number, and what is changed.
+EXAMPLES = {
+    "in training": (0, {}),
+    "line drawing": (0, {"medium": LINE}),
+    "flat colours": (0, {"medium": FLAT}),
+    "other background": (0, {"background": 3}),
+    "small": (0, {"size": 0}),
+    "careless source": (0, {}),
+    "in training ": (4, {}),
+    "also in training": (4, {"medium": LINE}),
+}
+
+
+def example_pixels(seed: int = 3) -> pd.DataFrame:
+    """One banana and one mushroom as the experiments show them: picture, row, column, red, green, blue."""
+    plain = collection(1, seed)
+    parts = []
+    for name, (number, changes) in EXAMPLES.items():
+        scene = scenes.change(plain, "object", number)
+        scene = scenes.change(scenes.change(scene, "rotation", 1), "place", 0)
+        for factor, value in changes.items():
+            scene = scenes.change(scene, factor, value)
+        image = scenes.render(scene, size=SIZE)
+        image = careless(image, seed) if name == "careless source" else image
+        rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+        red, green, blue = (channel.flatten().numpy() for channel in image[0])
+        parts.append(
+            pd.DataFrame(
+                {"picture": name, "row": rows.flatten().numpy(), "column": columns.flatten().numpy(),
+                 "red": red, "green": green, "blue": blue}
+            )
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
