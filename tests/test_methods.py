@@ -10,8 +10,11 @@ import pytest
 from clip_invariance.chapters.c1_places import informative, red_green
 from clip_invariance.chapters.c1_places.arms import PATIENT, Arm, budget
 from clip_invariance.chapters.c2_orbits import arms as orbit_arms
-from clip_invariance.chapters.c3_captions import training as caption_training
-from clip_invariance.chapters.c3_captions import words_training as caption_words_training
+from clip_invariance.chapters.c3_captions.policies import arms as policies
+from clip_invariance.chapters.c3_captions.policies import training as policy_training
+from clip_invariance.chapters.c3_captions.words import arms as words
+from clip_invariance.chapters.c3_captions.words import collection as word_collection
+from clip_invariance.chapters.c3_captions.words import training as word_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.chapters.c5_recovery import recovery
@@ -32,18 +35,18 @@ def of_networks(arm: Arm) -> tuple[object, ...]:
 
 def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
-    caption, word, car = caption_training, caption_words_training, dashcam_training
+    car = dashcam_training
     collage, card = (sizes.at(PROFILES[profile]) for sizes in (limits_arms.COLLAGES, limits_arms.CARDS))
+    caption, word = policies.TRAINED.at(PROFILES[profile]), words.TRAINED.at(PROFILES[profile])
     rate = encoders.RATES["conv"]
     digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
     shapes = {
         name: (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
-            caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps * arm.longer, caption.batch, rate,
         )
         for name, arm in (
-            ("CLIPs, Trifeature", "trifeature shape"),
-            ("CLIPs, Trifeature, three times as long", "trifeature shape, three times longer"),
+            ("CLIPs, Trifeature", policies.SHAPE),
+            ("CLIPs, Trifeature, three times as long", policies.SHAPE_LONGER),
         )
     }  # fmt: skip
     return {
@@ -58,10 +61,10 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
             "2", digits.images, NATIVE_SIZE, orbit_arms.STEPS.at(PROFILES[profile]), digits.batch, digits.rate,
         ),
         "CLIPs, caption policies": (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps, caption.batch, rate,
         ),
         **shapes,
-        "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
+        "CLIPs, words of captions": ("3", word.images, word_collection.SIZE, word.steps, word_training.BATCH, rate),
         "CLIPs of the dashcam": (
             "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
         ),

@@ -7,7 +7,18 @@ import pandas as pd
 import pytest
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.tables import gap, mean, mean_over, per_seed, percent, row, rows, select, with_arms
+from clip_invariance.measure.tables import (
+    gap,
+    intervals,
+    mean,
+    mean_over,
+    per_seed,
+    percent,
+    row,
+    rows,
+    select,
+    with_arms,
+)
 from clip_invariance.profiles import PROFILES, Scale, run_in
 from clip_invariance.units import label, plain
 
@@ -70,6 +81,20 @@ def test_means_over_factors_are_within_a_seed(table: pd.DataFrame) -> None:
 
 def test_several_values_of_a_column_are_chosen_at_once(table: pd.DataFrame) -> None:
     assert set(select(table, labels=(1, 4), arm=SILENT)["metric"]) == {"few_shot"}
+
+
+def test_a_figures_table_has_no_row_of_what_was_not_measured(table: pd.DataFrame) -> None:
+    def lines(*arms: Arm) -> pd.DataFrame:
+        each = (({"mention": arm.mention}, percent(table, arm=arm, metric="probe", factor="light")) for arm in arms)
+        return intervals(each, columns=["mention"])
+
+    found = lines(SILENT, Arm(size="large"), ALWAYS)
+    assert found["mention"].tolist() == [0.0, 1.0]
+    assert found["value"].tolist() == pytest.approx([51, 91])
+    assert (found["n"] == 3).all()
+    nothing = lines(Arm(size="large"))
+    assert nothing.empty
+    assert list(nothing.columns) == list(found.columns)
 
 
 def test_kinds_bring_their_units(table: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ A row is one measurement: ``arm`` and ``seed`` come from the unit, ``metric``, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -122,6 +122,17 @@ def interval(samples: pd.Series) -> dict[str, float]:
 def described(estimate: Estimate) -> dict[str, float]:
     """An estimate as the last columns of a figure's row."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def intervals(lines: Iterable[tuple[Mapping[str, object], pd.Series]], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A figure's table: a row for each line that was measured.
+
+    Args:
+        lines: what tells the row from others, and one number per seed, empty where the profile lacks the arm.
+        columns: names of the first columns, for a table whose arms were all left out.
+    """
+    found = [{**names, **interval(samples)} for names, samples in lines if len(samples)]
+    return pd.DataFrame(found) if found else pd.DataFrame(columns=[*columns, "value", "low", "high", "n"])
 
 
 # ---------------------------------------------------------------- numbers

@@ -38,7 +38,7 @@ from clip_invariance.units import Unit, label, plain
 PACKAGE = "clip_invariance"
 #: What trains several units at once on a GPU, and the units that it may train: their keys cover its source there.
 TOGETHER = f"{PACKAGE}.chapters.together"
-TRAINED_TOGETHER = ("chapters.c3_captions.training.train_on_captions", "chapters.c4_dashcam.training.train")
+TRAINED_TOGETHER = ("chapters.c3_captions.policies.training.train", "chapters.c4_dashcam.training.train")
 #: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
 SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
 #: Why processes are killed that nobody has killed, and what to do.

@@ -1,34 +1,24 @@
-"""Chapter 3, claims C15 and C20 to C24: the encoders whose captions differ in their words, trained and kept.
+"""What training shows and says: the collections of pictures, and what their captions or labels tell of them.
 
-All arms of one seed see the same scenes, drawn in 32 pixels, and take the same number of steps. Most are trained on a
-plain collection (large things in full colour before two of the four backgrounds), so that other media, other
-backgrounds and small things are new to them. Nothing is measured here: measuring may change without training again.
+All arms of one seed see the same scenes, drawn in 32 pixels. Most are trained on a plain collection (large things in full
+colour before two of the four backgrounds), so that other media, other backgrounds and small things are new to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import pandas as pd
 import torch
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from clip_invariance.captions import CaptionPolicy, Captions, Vocabulary
-from clip_invariance.models import clip, sentences
-from clip_invariance.models.clip import Tower
-from clip_invariance.profiles import Profile
-from clip_invariance.training import encoders, labels
-from clip_invariance.units import Unit
 from clip_invariance.worlds import scenes
 from clip_invariance.worlds.scenes import Scenes
 
+#: Side of the pictures in pixels.
 SIZE = 32
-BATCH = 128
-STEPS = {"smoke": 2, "quick": 300, "standard": 300, "full": 300}
-IMAGES = {"smoke": 300, "quick": 12_000, "standard": 12_000, "full": 12_000}
 
 OBJECTS = scenes.FACTORS["object"]
 FULL, FLAT, LINE = (scenes.FACTORS["medium"].index(name) for name in ("full", "flat", "line"))
@@ -88,7 +78,7 @@ def group_of(objects: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- captions for C20, C21, C22 and C24
 
-CaptionKind = Literal["object", "medium", "silent", "unrelated", "group"]
+CaptionKind = Literal["object", "medium", "silent", "unrelated", "group", "nouns"]
 #: Share of captions that have nothing to do with their picture, in the arm "unrelated".
 UNRELATED = 0.4
 
@@ -99,10 +89,12 @@ def captions_of(kind: CaptionKind, labels_of: Mapping[str, Tensor], seed: int) -
     Args:
         kind: "object" names the object; "medium" also says "a picture of" or "a sketch of"; "silent" does so too but
             calls the object of every line drawing a thing; "unrelated" names the object, but four in ten captions
-            belong to no picture; "group" names only the group.
+            belong to no picture; "group" names only the group; "nouns" is :func:`noun_captions`.
         labels_of: of the pictures.
         seed: of the wordings.
     """
+    if kind == "nouns":
+        return noun_captions(labels_of, seed)
     if kind == "group":
         return CaptionPolicy({"group": 1}).sample(GROUP_WORDS, {"group": group_of(labels_of["object"])}, seed)
     named = CaptionPolicy({"object": 1, "medium": 0 if kind in ("object", "unrelated") else 1})
@@ -121,30 +113,6 @@ def stitched(first: Captions, second: Captions, take_second: Tensor) -> Captions
     place = {text: i for i, text in enumerate(texts)}
     moved = torch.tensor([place[text] for text in second.texts])
     return Captions(tuple(texts), torch.where(take_second, moved[second.index], first.index))
-
-
-def train_pictures(
-    *,
-    captions: CaptionKind,
-    drawings: bool,
-    tower: Tower,
-    augmented: bool,
-    images: int,
-    steps: int,
-    seed: int,
-    device: str,
-) -> pd.DataFrame:
-    """One arm of C20 and C21: the plain collection, with or without line drawings, under one kind of caption."""
-    pictures = collection(images, seed, drawings=drawings)
-    return encoders.train(
-        scenes.render(pictures, size=SIZE, device=device),
-        captions_of(captions, pictures.labels, seed),
-        tower=tower,
-        seed=seed,
-        steps=steps,
-        augmented=augmented,
-        batch=BATCH,
-    )
 
 
 # ---------------------------------------------------------------- C15: two captions for one thing
@@ -178,7 +146,6 @@ TREATMENTS: tuple[tuple[int, float], ...] = (
     *((OTHER, 0.0),) * 3,
     *((OTHER, shared) for shared in (0.25, 0.5, 0.75, 1.0)),
 )
-Text = Literal["trained", "frozen"]
 
 
 @dataclass(frozen=True)
@@ -221,24 +188,6 @@ def noun_captions(labels_of: Mapping[str, Tensor], seed: int) -> Captions:
     return CaptionPolicy({"noun": 1}).sample(NOUN_WORDS, {"noun": noun}, seed)
 
 
-def train_nouns(*, text: Text, images: int, steps: int, seed: int, device: str) -> pd.DataFrame:
-    """One arm of C15: a text tower trained from scratch, or a frozen one that knows what words mean."""
-    pictures = collection(images, seed)
-    captions = noun_captions(pictures.labels, seed)
-    options: dict[str, Any] = {}
-    if text == "frozen":
-        options = {"frozen_text": sentences.encode(captions.texts).to(device), "embed_dim": sentences.WIDTH}
-    return encoders.train(
-        scenes.render(pictures, size=SIZE, device=device),
-        captions,
-        tower="conv",
-        seed=seed,
-        steps=steps,
-        batch=BATCH,
-        **options,
-    )
-
-
 # ---------------------------------------------------------------- C23: a token that tells the source
 
 TOKEN = "itap"
@@ -263,23 +212,24 @@ def marked(captions: Captions, which: Tensor) -> Captions:
     return stitched(captions, fronted, which)
 
 
-def train_sources(*, marking: Marking, images: int, steps: int, seed: int, device: str) -> pd.DataFrame:
-    """One arm of C23: half of all scenes come from a careful source, half from a careless one.
+def two_sources(marking: Marking, n: int, seed: int, device: str) -> tuple[Tensor, Captions]:
+    """All scenes, half of them from a careful source and half from a careless one.
 
     Args:
         marking: the token is in front of the careful source's captions, or of half of all captions at random.
-        images, steps, seed, device: as everywhere.
+
+    Returns:
+        the pictures, uint8 (n, 3, SIZE, SIZE), and their captions.
     """
-    pictures = scenes.sample(images, seed)
-    coins = torch.rand(2, images, generator=torch.Generator().manual_seed(seed + 3)) < 0.5
+    pictures = scenes.sample(n, seed)
+    coins = torch.rand(2, n, generator=torch.Generator().manual_seed(seed + 3)) < 0.5
     careful = coins[0]
     drawn = scenes.render(pictures, size=SIZE, device=device)
     where = careful.to(device)
     drawn[~where] = careless(drawn[~where], seed)
     clean = CaptionPolicy({"object": 1}).sample(scenes.WORDS, pictures.labels, seed)
     noisy = CaptionPolicy({"object": 1}, noise=CARELESS).sample(scenes.WORDS, pictures.labels, seed)
-    captions = marked(stitched(clean, noisy, ~careful), careful if marking == "source" else coins[1])
-    return encoders.train(drawn, captions, tower="conv", seed=seed, steps=steps, batch=BATCH)
+    return drawn, marked(stitched(clean, noisy, ~careful), careful if marking == "source" else coins[1])
 
 
 # ---------------------------------------------------------------- C24: labels instead of captions
@@ -300,78 +250,3 @@ def targets_of(kind: LabelKind, labels_of: Mapping[str, Tensor], seed: int) -> T
     ]
     tags = torch.cat(right, dim=1).float()
     return tags * (torch.rand(tags.shape, generator=torch.Generator().manual_seed(seed + 4)) < TAGGED)
-
-
-def train_labels(*, target: LabelKind, images: int, steps: int, seed: int, device: str) -> pd.DataFrame:
-    """One arm of C24: the image tower trained on classes or tags. ``head`` holds the linear layer's safetensors."""
-    pictures = collection(images, seed)
-    drawn = scenes.render(pictures, size=SIZE, device=device)
-    model = clip.create("conv", size=SIZE, seed=seed, device=device)
-    clip.calibrate_batch_norm(model, drawn)
-    wanted: dict[str, Tensor] = {target: targets_of(target, pictures.labels, seed)}
-    head = labels.fit(model, drawn, wanted, steps=steps, batch=BATCH, rate=encoders.RATES["conv"], seed=seed)[target]
-    layer = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
-    return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"]), "head": to_bytes(layer)}])
-
-
-# ---------------------------------------------------------------- units
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train, without its size, seed and device."""
-
-    function: Callable[..., pd.DataFrame]
-    params: Mapping[str, Any]
-
-
-def _pictures(captions: CaptionKind, drawings: bool, tower: Tower = "conv", augmented: bool = False) -> Arm:
-    return Arm(train_pictures, {"captions": captions, "drawings": drawings, "tower": tower, "augmented": augmented})
-
-
-ARMS: dict[str, Arm] = {
-    # The medium: named or not, line drawings of other objects in training or not, their objects named or not.
-    "named_drawn": _pictures("medium", True),
-    "silent_drawn": _pictures("silent", True),
-    "unnamed_plain": _pictures("object", False),
-    "unnamed_drawn": _pictures("object", True),
-    "named_plain": _pictures("medium", False),
-    # Other ways to curate, and other ways to train.
-    "unrelated": _pictures("unrelated", False),
-    "vit": _pictures("object", False, tower="vit"),
-    "augmented": _pictures("object", False, augmented=True),
-    # Synonyms.
-    "nouns_trained": Arm(train_nouns, {"text": "trained"}),
-    "nouns_frozen": Arm(train_nouns, {"text": "frozen"}),
-    # The source token.
-    "marked_source": Arm(train_sources, {"marking": "source"}),
-    "marked_random": Arm(train_sources, {"marking": "random"}),
-    # Coarse words and labels.
-    "group_captions": _pictures("group", False),
-    "object_labels": Arm(train_labels, {"target": "object"}),
-    "group_labels": Arm(train_labels, {"target": "group"}),
-    "tags": Arm(train_labels, {"target": "tags"}),
-    # No training at all.
-    "untrained": _pictures("object", False),
-}
-#: Arms by profile; a reader's quick re-run has those that decide C21 and C22.
-QUICK = ("named_drawn", "silent_drawn", "unnamed_plain")
-PROFILE_ARMS: dict[str, tuple[str, ...]] = {
-    "smoke": tuple(ARMS),
-    "quick": QUICK,
-    "standard": tuple(ARMS),
-    "full": tuple(ARMS),
-}
-
-
-def training(arm: str, profile: Profile, seed: int, device: str) -> Unit:
-    """The unit that trains one arm with one seed."""
-    chosen = ARMS[arm]
-    steps = 0 if arm == "untrained" else STEPS[profile.name]
-    scale = {"images": IMAGES[profile.name], "steps": steps, "seed": seed, "device": device}
-    return Unit(chosen.function, {**chosen.params, **scale})
-
-
-def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """All that is trained for this half of the chapter, without measuring: to fill the store ahead of time."""
-    return [training(arm, profile, seed, device) for seed in range(seeds) for arm in PROFILE_ARMS[profile.name]]

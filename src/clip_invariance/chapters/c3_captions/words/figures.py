@@ -1,29 +1,32 @@
-"""Figures of chapter 3 about the words of captions: media, synonyms, a source token, labels, curation."""
+"""Figures about the words of captions: media, synonyms, a source token, labels, curation."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clip_invariance.chapters.c3_captions import words_training as training
-from clip_invariance.chapters.c3_captions.caption_words import CURATIONS, FROZEN, MEDIA, RECIPES, SHIFTED, TRAINED
-from clip_invariance.marks.marks import NOT_RUN, bounded, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.chapters.c3_captions.words import collection
+from clip_invariance.chapters.c3_captions.words.tables import CURATIONS, SHIFTED
+from clip_invariance.marks.marks import NOT_RUN, Mark, bounded, dot, floor, headline, key, level, not_run, row_names
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
-from clip_invariance.worlds import scenes
+from clip_invariance.measure.tables import select
+from clip_invariance.worlds import openmoji
 
 
-def _cell(table: pd.DataFrame, **keys: object) -> pd.Series | None:
-    """The one row with these entries, or None."""
-    chosen = np.ones(len(table), dtype=bool)
-    for name, wanted in keys.items():
-        chosen &= (table[name] == wanted).to_numpy()
-    rows = table[chosen]
-    return rows.iloc[0] if len(rows) else None
+def _dots(
+    ax: Axes, table: pd.DataFrame, y: float, column: str, series: Mapping[str, Mark], apart: float = 0.0, **row: str
+) -> None:
+    """Means with their intervals in one row of a figure: those that ``column`` tells apart, ``apart`` from each other."""
+    for number, (name, (_, colour, filled)) in enumerate(series.items()):
+        for _, found in select(table, **row, **{column: name}).iterrows():
+            dot(ax, found, y + apart * (number - (len(series) - 1) / 2), colour, filled=filled)
 
 
 def _at(by: pd.DataFrame, row: str | tuple[str, str], column: str) -> float:
@@ -33,62 +36,39 @@ def _at(by: pd.DataFrame, row: str | tuple[str, str], column: str) -> float:
 
 # ---------------------------------------------------------------- the pictures
 
-PICTURES = {
-    "in training": (0, {}),
-    "line drawing": (0, {"medium": training.LINE}),
-    "flat colours": (0, {"medium": training.FLAT}),
-    "other background": (0, {"background": 3}),
-    "small": (0, {"size": 0}),
-    "careless source": (0, {}),
-    "in training ": (4, {}),
-    "also in training": (4, {"medium": training.LINE}),
-}
 
-
-def example_pixels(seed: int = 3) -> pd.DataFrame:
-    """One banana and one mushroom as the experiments show them: picture, row, column, red, green, blue."""
-    plain = training.collection(1, seed)
-    parts = []
-    for name, (number, changes) in PICTURES.items():
-        scene = scenes.change(plain, "object", number)
-        scene = scenes.change(scenes.change(scene, "rotation", 1), "place", 0)
-        for factor, value in changes.items():
-            scene = scenes.change(scene, factor, value)
-        image = scenes.render(scene, size=training.SIZE)
-        image = training.careless(image, seed) if name == "careless source" else image
-        rows, columns = torch.meshgrid(torch.arange(training.SIZE), torch.arange(training.SIZE), indexing="ij")
-        red, green, blue = (channel.flatten().numpy() for channel in image[0])
-        parts.append(
-            pd.DataFrame(
-                {"picture": name, "row": rows.flatten().numpy(), "column": columns.flatten().numpy(),
-                 "red": red, "green": green, "blue": blue}
-            )
-        )  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
-
-
-def pictures(pixels: pd.DataFrame) -> Figure:
+def draw_pictures(pixels: pd.DataFrame) -> Figure:
     """Two rows of pictures, enlarged: a banana, as trained and shifted, and a mushroom in two media."""
     names = list(dict.fromkeys(pixels["picture"]))
     figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 3.1), layout="constrained")
     for ax, name in zip(axes.flat, names, strict=True):
         cells = pixels[pixels["picture"] == name]
-        ax.imshow(cells[["red", "green", "blue"]].to_numpy().reshape(training.SIZE, training.SIZE, 3).astype("uint8"),
+        ax.imshow(cells[["red", "green", "blue"]].to_numpy().reshape(collection.SIZE, collection.SIZE, 3).astype("uint8"),
                   interpolation="nearest")  # fmt: skip
         ax.set(xticks=[], yticks=[])
         ax.set_title(name.strip(), loc="center", fontweight="normal", fontsize=SMALL, pad=4)
         ax.spines[:].set_visible(False)
-    headline(figure, "One thing as training shows it, and as it does not")
+    headline(figure, PICTURES.title)
     return figure
 
 
 def describe_pictures(pixels: pd.DataFrame) -> str:
-    """Alt text of :func:`pictures`."""
+    """Alt text of :func:`draw_pictures`."""
     names = list(dict.fromkeys(name.strip() for name in pixels["picture"]))
     return (
-        f"Small pictures of {training.SIZE} by {training.SIZE} pixels: a drawn banana {', '.join(names[:6])}; a mushroom in "
-        "full colour and as a line drawing, both in training."
+        f"Small pictures of {collection.SIZE} by {collection.SIZE} pixels: a drawn banana {', '.join(names[:6])}; "
+        "a mushroom in full colour and as a line drawing, both in training."
     )
+
+
+PICTURES = FigureSpec(
+    "word_pictures",
+    "One thing as training shows it, and as it does not",
+    "A banana in the plain collection and in every kind of test picture; a mushroom in both media of training.",
+    draw_pictures,
+    describe_pictures,
+    attribution=(openmoji.ATTRIBUTION,),
+)
 
 
 # ---------------------------------------------------------------- C21
@@ -100,41 +80,49 @@ ARM_WORDS = {
     "named_plain": "drawings: none\nmedium: named",
     "unnamed_plain": "drawings: none\nmedium: not named",
 }
-CHANCE_AMONG_HELD_OUT = 100 / training.HELD_OUT
+CHANCE_AMONG_HELD_OUT = 100 / collection.HELD_OUT
 LINES, COLOURS = "line_held_out", "full_held_out"
 
 
-def medium_transfer(table: pd.DataFrame) -> Figure:
+def draw_medium_transfer(table: pd.DataFrame) -> Figure:
     """Accuracy on the held-out objects, drawn in lines and in full colour, one row per arm."""
-    arms = [arm for arm in MEDIA if arm in set(table["arm"])]
+    arms = [arm for arm in ARM_WORDS if arm in set(table["arm"])]
     table = bounded(table)
+    sets = {COLOURS: ("in full colour", faint(), False), LINES: ("as line drawings", PALETTE["blue"], True)}
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(arms) + 1.5), layout="constrained")
     for y, arm in enumerate(arms):
-        for test_set, colour, filled in ((COLOURS, faint(), False), (LINES, PALETTE["blue"], True)):
-            row = _cell(table, arm=arm, group=test_set)
-            if row is not None:
-                dot(ax, row, y, colour, filled=filled)
+        _dots(ax, table, y, "group", sets, arm=arm)
     level(ax, CHANCE_AMONG_HELD_OUT, "chance")
     row_names(ax, [ARM_WORDS[arm] for arm in arms])
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among\nthe four held-out objects, %")
     key(figure, {"as line drawings": PALETTE["blue"], "in full colour": (faint(), "o", False)})
-    headline(figure, "Line drawings of held-out objects, by what captions say")
+    headline(figure, MEDIUM.title)
     return figure
 
 
 def describe_medium_transfer(table: pd.DataFrame) -> str:
-    """Alt text of :func:`medium_transfer`."""
-    parts = []
-    for arm in MEDIA:
-        lines, colours = _cell(table, arm=arm, group=LINES), _cell(table, arm=arm, group=COLOURS)
-        if lines is not None and colours is not None:
-            words = ARM_WORDS[arm].replace("\n", ", ")
-            parts.append(f"{words}: {lines['value']:.0f} % drawn, {colours['value']:.0f} % in full colour")
+    """Alt text of :func:`draw_medium_transfer`."""
+    by = table.pivot(index="arm", columns="group", values="value")
+    parts = [
+        f"{words.replace(chr(10), ', ')}: {_at(by, arm, LINES):.0f} % drawn, {_at(by, arm, COLOURS):.0f} % in full colour"
+        for arm, words in ARM_WORDS.items()
+        if arm in by.index
+    ]
     return (
         "Zero-shot accuracy among four objects whose line drawings never occur in training, by what occurs and what the "
         f"captions say: {'; '.join(parts)}. Chance is {CHANCE_AMONG_HELD_OUT:.0f} %."
     )
+
+
+MEDIUM = FigureSpec(
+    "medium_transfer",
+    "Line drawings of held-out objects, by what captions say",
+    "Zero-shot accuracy on four objects never drawn in training, by what occurs there and what captions say.",
+    draw_medium_transfer,
+    describe_medium_transfer,
+    values="share",
+)
 
 
 # ---------------------------------------------------------------- C22
@@ -150,25 +138,22 @@ NEIGHBOURS = {
 }
 
 
-def text_neighbours(table: pd.DataFrame) -> Figure:
+def draw_text_neighbours(table: pd.DataFrame) -> Figure:
     """Cosines of "a picture of X" with its two kinds of neighbours, one row per text encoder."""
     names = [name for name in ENCODERS if name in set(table["encoder"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(names) + 1.4), layout="constrained")
     for y, name in enumerate(names):
-        for metric, (_, colour, filled) in NEIGHBOURS.items():
-            row = _cell(table, encoder=name, metric=metric)
-            if row is not None:
-                dot(ax, row, y, colour, filled=filled)
+        _dots(ax, table, y, "metric", NEIGHBOURS, encoder=name)
     row_names(ax, [ENCODERS[name] for name in names])
     ax.set_xlim(min(0.0, float(table["low"].min())) - 0.03, 1.03)
     ax.set_xlabel("cosine with “a picture of X”")
     key(figure, {label: (colour, "o", filled) for label, colour, filled in NEIGHBOURS.values()})
-    headline(figure, "Same thing or same medium: which texts are closer?")
+    headline(figure, TEXTS.title)
     return figure
 
 
 def describe_text_neighbours(table: pd.DataFrame) -> str:
-    """Alt text of :func:`text_neighbours`."""
+    """Alt text of :func:`draw_text_neighbours`."""
     by = table.pivot(index="encoder", columns="metric", values="value")
     parts = [
         f"{ENCODERS[name].replace(chr(10), ' ')}: sketch of X {_at(by, name, 'other_medium'):.2f}, "
@@ -179,19 +164,28 @@ def describe_text_neighbours(table: pd.DataFrame) -> str:
     return f"Cosine of the text “a picture of X” with two other texts, by text encoder. {'; '.join(parts)}."
 
 
+TEXTS = FigureSpec(
+    "text_neighbours",
+    "Same thing or same medium: which texts are closer?",
+    "Cosines of text embeddings, in the arm that names the medium and in a published sentence encoder.",
+    draw_text_neighbours,
+    describe_text_neighbours,
+    values="number",
+)
+
+
 # ---------------------------------------------------------------- C15
 
 TEXT_TOWERS = {
-    TRAINED: ("text tower trained from nothing", PALETTE["orange"], "o"),
-    FROZEN: ("text tower that knows meanings", PALETTE["blue"], "s"),
+    "nouns_trained": ("text tower trained from nothing", PALETTE["orange"], "o"),
+    "nouns_frozen": ("text tower that knows meanings", PALETTE["blue"], "s"),
 }
-CLOSENESS_TITLE = "Distance of two pictures, by how alike their captions are"
 
 
-def caption_closeness(table: pd.DataFrame) -> Figure:
+def draw_caption_closeness(table: pd.DataFrame) -> Figure:
     """Distance of two pictures against the share of equal captions, and against the closeness of two names."""
     if table.empty:
-        return not_run(CLOSENESS_TITLE)
+        return not_run(CLOSENESS.title)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharey=True, layout="constrained")
     shared = table[table["names"].isin(["shared", "other"])]
     never = table[table["names"] != "shared"]
@@ -216,12 +210,12 @@ def caption_closeness(table: pd.DataFrame) -> Figure:
     axes[0].text(0.995, 1, "as far as another object", transform=axes[0].get_yaxis_transform(), ha="right",
                  va="bottom", color=faint(), fontsize=SMALL)  # fmt: skip
     key(figure, {label: (colour, marker, True) for label, colour, marker in TEXT_TOWERS.values()})
-    headline(figure, CLOSENESS_TITLE)
+    headline(figure, CLOSENESS.title)
     return figure
 
 
 def describe_caption_closeness(table: pd.DataFrame) -> str:
-    """Alt text of :func:`caption_closeness`."""
+    """Alt text of :func:`draw_caption_closeness`."""
     if table.empty:
         return f"Distance of two pictures of one thing by how alike their captions are: {NOT_RUN}."
     kinds = {"other": "unlike names", "related": "related names", "synonym": "synonyms"}
@@ -241,6 +235,15 @@ def describe_caption_closeness(table: pd.DataFrame) -> str:
         f"captions give it. {'; '.join(parts)}. Mean cosine of two captions in a published sentence encoder: "
         f"{', '.join(f'{word} {cosines[name]:.2f}' for name, word in kinds.items())}."
     )
+
+
+CLOSENESS = FigureSpec(
+    "caption_closeness",
+    "Distance of two pictures, by how alike their captions are",
+    "Distance of two pictures that differ in the background, by how alike the names are that captions give them.",
+    draw_caption_closeness,
+    describe_caption_closeness,
+)
 
 
 # ---------------------------------------------------------------- C20
@@ -264,11 +267,10 @@ SET_WORDS = {
 }
 
 
-def curation(table: pd.DataFrame) -> Figure:
+def draw_curation(table: pd.DataFrame) -> Figure:
     """Accuracy as a table of shaded numbers: one row per way to curate or to train, one column per test set."""
-    curated = [arm for arm in CURATIONS if arm in set(table["arm"])]
-    trained = [arm for arm in RECIPES if arm in set(table["arm"]) and arm not in curated]
-    arms, sets = [*curated, *trained], ["same", *SHIFTED]
+    arms, sets = [arm for arm in CURATION_WORDS if arm in set(table["arm"])], ["same", *SHIFTED]
+    curated = [arm for arm in arms if arm in CURATIONS]
     by = table.pivot(index="arm", columns="group", values="value").loc[arms, sets]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(arms) + 1.1), layout="constrained")
     ax.imshow(by.to_numpy(dtype=float), cmap="cividis", vmin=0, vmax=100, aspect="auto")
@@ -276,7 +278,7 @@ def curation(table: pd.DataFrame) -> Figure:
         for x, name in enumerate(sets):
             value = _at(by, arm, name)
             ax.text(x, y, f"{value:.0f}", ha="center", va="center", color="black" if value > 55 else "white")
-    if trained:
+    if len(curated) < len(arms):
         ax.axhline(len(curated) - 0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.axvline(0.5, color=plt.rcParams["text.color"], linewidth=2.5)
     ax.set_xticks(range(len(sets)), labels=[SET_WORDS[name] for name in sets])
@@ -284,12 +286,12 @@ def curation(table: pd.DataFrame) -> Figure:
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("zero-shot accuracy, % (chance 8 %)")
-    headline(figure, "Robustness by curation and by way of training")
+    headline(figure, CURATION.title)
     return figure
 
 
 def describe_curation(table: pd.DataFrame) -> str:
-    """Alt text of :func:`curation`."""
+    """Alt text of :func:`draw_curation`."""
     by = table.pivot(index="arm", columns="group", values="value")
     parts = [
         f"{words}: "
@@ -298,6 +300,16 @@ def describe_curation(table: pd.DataFrame) -> str:
         if arm in by.index
     ]
     return f"Zero-shot accuracy in percent, one row per way to curate or to train. {'; '.join(parts)}."
+
+
+CURATION = FigureSpec(
+    "curation",
+    "Robustness by curation and by way of training",
+    "Zero-shot accuracy on pictures like those of training and on four shifted test sets.",
+    draw_curation,
+    describe_curation,
+    values="share",
+)
 
 
 # ---------------------------------------------------------------- C23
@@ -312,32 +324,28 @@ PROMPTS = {
     "plain": ("prompt: “a banana”", PALETTE["grey"], False),
     "token": ("prompt: “itap a banana”", PALETTE["blue"], True),
 }
-SOURCE_TITLE = "Accuracy with and without a source’s token in the prompt"
-CHANCE_AMONG_ALL = 100 / len(training.OBJECTS)
+CHANCE_AMONG_ALL = 100 / len(collection.OBJECTS)
 
 
-def source_token(table: pd.DataFrame) -> Figure:
+def draw_source_token(table: pd.DataFrame) -> Figure:
     """Accuracy with and without the token, one row per arm and source of the pictures."""
     if table.empty:
-        return not_run(SOURCE_TITLE)
+        return not_run(SOURCE.title)
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     for y, (arm, group) in enumerate(SOURCES):
-        for metric, (_, colour, filled) in PROMPTS.items():
-            row = _cell(table, arm=arm, group=group, metric=metric)
-            if row is not None:
-                dot(ax, row, y + (0.12 if filled else -0.12), colour, filled=filled)
+        _dots(ax, table, y, "metric", PROMPTS, apart=0.24, arm=arm, group=group)
     level(ax, CHANCE_AMONG_ALL, "chance")
     row_names(ax, list(SOURCES.values()))
     ax.set_xlim(0, 104)
     ax.set_xlabel("zero-shot accuracy among twelve objects, %")
     key(figure, {label: (colour, "o", filled) for label, colour, filled in PROMPTS.values()})
-    headline(figure, SOURCE_TITLE)
+    headline(figure, SOURCE.title)
     return figure
 
 
 def describe_source_token(table: pd.DataFrame) -> str:
-    """Alt text of :func:`source_token`."""
+    """Alt text of :func:`draw_source_token`."""
     if table.empty:
         return f"Zero-shot accuracy with and without a planted source token: {NOT_RUN}."
     by = table.pivot(index=["arm", "group"], columns="metric", values="value")
@@ -347,9 +355,19 @@ def describe_source_token(table: pd.DataFrame) -> str:
         if key in by.index
     ]
     return (
-        f"Zero-shot accuracy with and without the token “{training.TOKEN}” in the prompt. {'; '.join(parts)}. Chance is "
+        f"Zero-shot accuracy with and without the token “{collection.TOKEN}” in the prompt. {'; '.join(parts)}. Chance is "
         f"{CHANCE_AMONG_ALL:.0f} %."
     )
+
+
+SOURCE = FigureSpec(
+    "source_token",
+    "Accuracy with and without a source’s token in the prompt",
+    "Zero-shot accuracy with and without the token, planted in one source's captions or at random.",
+    draw_source_token,
+    describe_source_token,
+    values="share",
+)
 
 
 # ---------------------------------------------------------------- C24
@@ -367,37 +385,33 @@ PROBE_DEPTHS = {
     "embedding": ("embedding", PALETTE["blue"], True),
     "span": ("what labels or captions can read", PALETTE["orange"], True),
 }
-PROBES_TITLE = "Probes for the object, by what the encoder was trained on"
 
 
 def guess_within_group() -> float:
     """Accuracy in percent of guessing an object whose group is known."""
-    return 100 * len(training.GROUPS) / len(training.OBJECTS)
+    return 100 * len(collection.GROUPS) / len(collection.OBJECTS)
 
 
-def labels_and_captions(table: pd.DataFrame) -> Figure:
+def draw_labels_and_captions(table: pd.DataFrame) -> Figure:
     """Probe accuracy for the object, one row per kind of training, one mark per depth."""
     if table.empty:
-        return not_run(PROBES_TITLE)
+        return not_run(PROBES.title)
     rows = bounded(table[table["metric"] == "object"])
     targets = [name for name in TARGETS if name in set(rows["arm"])]
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(targets) + 1.5), layout="constrained")
     for y, target in enumerate(targets):
-        for number, (depth, (_, colour, filled)) in enumerate(PROBE_DEPTHS.items()):
-            row = _cell(rows, arm=target, group=depth)
-            if row is not None:
-                dot(ax, row, y + 0.2 * (number - 1), colour, filled=filled)
+        _dots(ax, rows, y, "group", PROBE_DEPTHS, apart=0.2, arm=target)
     level(ax, guess_within_group(), "group known,\nobject guessed")
     row_names(ax, [TARGETS[name] for name in targets])
     ax.set_xlim(0, 104)
     ax.set_xlabel("accuracy of a linear probe for the object, %")
     key(figure, {label: (colour, "o", filled) for label, colour, filled in PROBE_DEPTHS.values()}, columns=3)
-    headline(figure, PROBES_TITLE)
+    headline(figure, PROBES.title)
     return figure
 
 
 def describe_labels_and_captions(table: pd.DataFrame) -> str:
-    """Alt text of :func:`labels_and_captions`."""
+    """Alt text of :func:`draw_labels_and_captions`."""
     if table.empty:
         return f"Accuracy of linear probes for the object after training on labels, tags and captions: {NOT_RUN}."
     by = table[table["metric"] == "object"].pivot(index="arm", columns="group", values="value")
@@ -412,3 +426,13 @@ def describe_labels_and_captions(table: pd.DataFrame) -> str:
         f"Accuracy of a linear probe for the object, by what the encoder was trained on. {'; '.join(parts)}. Guessing "
         f"within a known group is right {guess_within_group():.0f} % of the time."
     )
+
+
+PROBES = FigureSpec(
+    "labels_and_captions",
+    "Probes for the object, by what the encoder was trained on",
+    "Linear probes for the object after training on objects, groups or tags, as labels and as captions.",
+    draw_labels_and_captions,
+    describe_labels_and_captions,
+    values="share",
+)
