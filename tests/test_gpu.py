@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "01": "c1_places.hard_vs_soft",
     "02": "c2_orbits.orbit_averaging",
     "03": "c3_captions.caption_policies",
-    "04": "c4_dashcam.dashcam",
+    "04": "c4_dashcam.units",
     "05": "c5_recovery.recovery",
     "06": "c6_limits.limits",
 }

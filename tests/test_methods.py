@@ -15,6 +15,7 @@ from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.chapters.c5_recovery import recovery
 from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
 from clip_invariance.worlds import cards, collages
 from clip_invariance.worlds import placed as scenes
@@ -34,6 +35,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
     caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
     rate = encoders.RATES["conv"]
     digits, informative = orbit_training, place_informative
+    schedule = dashcam_arms.SCHEDULE.at(PROFILES[profile])
     shapes = {
         name: (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
@@ -61,7 +63,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
         **shapes,
         "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
         "CLIPs of the dashcam": (
-            "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
+            "4, 5", schedule.images, car.SIZE, schedule.steps, car.BATCH, car.RATE,
         ),
         "CLIPs of collages": (
             "6", limit.IMAGES[profile], collages.SIZE, limit.STEPS[profile], limit.BATCH, limit.RATE,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +15,9 @@ from torch import nn
 
 from clip_invariance.captions import Captions
 from clip_invariance.chapters.c4_dashcam import measures as dashcam_measures
-from clip_invariance.chapters.c4_dashcam.arms import ARMS, train_unit
+from clip_invariance.chapters.c4_dashcam.arms import train_units
 from clip_invariance.chapters.c4_dashcam.measures import ASKED, word_classes
-from clip_invariance.chapters.c4_dashcam.training import captions_of, scenes
+from clip_invariance.chapters.c4_dashcam.training import captions_of, sample_scenes
 from clip_invariance.chapters.c5_recovery import figures as draw
 from clip_invariance.chapters.c5_recovery import pictures as recovery_pictures
 from clip_invariance.chapters.c5_recovery import recovery
@@ -49,6 +46,7 @@ from clip_invariance.measure.zero_shot import zero_shot_accuracy
 from clip_invariance.models import clip
 from clip_invariance.profiles import PROFILES
 from clip_invariance.rules.claims import load_claims
+from clip_invariance.run.store import describe
 from clip_invariance.training import contrastive, tuning
 from clip_invariance.training.tuning import METHODS
 from clip_invariance.training.views import loss_of_views
@@ -262,7 +260,7 @@ def test_a_linear_map_that_costs_too_much_does_nothing() -> None:
 @pytest.mark.parametrize("tasks", [("light",), ("car_colour",), tuple(ASKED)])
 def test_a_budget_is_all_that_a_method_sees(n: int, tasks: tuple[str, ...]) -> None:
     """Pictures to fit on and to choose settings on are together exactly as many as were paid for."""
-    shown = scenes(600, 0, "small")
+    shown = sample_scenes(600, 0, "small")
     labels = {factor: torch.searchsorted(torch.tensor(v), shown.labels[factor]) for factor, v in ASKED.items()}
     fitted, held = budget(labels, tasks, n, 0)
     assert len(fitted) + len(held) == len(set(torch.cat([fitted, held]).tolist())) == n
@@ -300,7 +298,7 @@ def test_pool_tests_and_training_share_no_scene() -> None:
     drawn = [
         clutter(pool_scenes(500, 0)),
         *(
-            clutter(scenes(500, first, "small"))
+            clutter(sample_scenes(500, first, "small"))
             for first in (0, recovery_pictures._TEST, dashcam_measures._MEASURED, dashcam_measures._PAIRED)
         ),
     ]
@@ -317,7 +315,7 @@ def test_another_time_is_never_the_same_time() -> None:
 
 
 def test_a_share_of_captions_is_rewritten_to_mention_everything() -> None:
-    shown = scenes(1000, 0, "small")
+    shown = sample_scenes(1000, 0, "small")
     plain, some = recovery_training.rewritten(shown, 0.0, 0), recovery_training.rewritten(shown, 0.2, 0)
     everything = recovery_training.rewritten(shown, 1.0, 0)
     assert plain.strings() == captions_of(shown, 0.0, False, 0).strings()
@@ -337,15 +335,19 @@ def test_texts_encoded_at_once_make_the_same_classifiers(model: CLIP) -> None:
 # ---------------------------------------------------------------- units
 
 
-@cache
-def table_of(function: Callable[..., pd.DataFrame], params: str) -> pd.DataFrame:
+TRAINED: dict[str, pd.DataFrame] = {}
+
+
+def trained(unit: Unit) -> pd.DataFrame:
     """What a unit without needs returns, computed once."""
-    return function(**json.loads(params))
+    if (name := describe(unit)) not in TRAINED:
+        TRAINED[name] = unit.function(**unit.params)
+    return TRAINED[name]
 
 
 def ran(unit: Unit) -> pd.DataFrame:
     """The unit's table with its parameters as columns, what it needs included."""
-    needed = {name: table_of(need.function, json.dumps(dict(need.params))) for name, need in unit.needs.items()}
+    needed = {name: trained(need) for name, need in unit.needs.items()}
     table = unit.function(**unit.params, **needed)
     params = {k: str(v) if isinstance(v, list) else v for k, v in unit.params.items() if k not in table.columns}
     return table.assign(**params)
@@ -355,7 +357,7 @@ def test_encoders_of_chapter_4_are_needed_not_trained_again() -> None:
     """The very units that chapter 4 asks for, so that the store has each encoder once."""
     for profile, seeds in (("quick", 3), ("standard", 5)):
         units = [unit for make in LISTS for unit in make(PROFILES[profile], seeds, "cpu")]
-        known = [train_unit(arm, profile, seed, "cpu") for arm in ARMS[profile] for seed in range(seeds)]
+        known = train_units(PROFILES[profile], seeds, "cpu")
         own = (
             recovery_training.train_with_views,
             recovery_training.train_rewritten,
@@ -365,7 +367,7 @@ def test_encoders_of_chapter_4_are_needed_not_trained_again() -> None:
             if unit.function is not pixels_by_labels:  # the control without an encoder
                 assert unit.needs["encoder"] in known or unit.needs["encoder"].function in own
     with pytest.raises(UsageError, match="nobody's"):
-        recovery.encoder_unit("nobody's", "smoke", 0, "cpu")
+        recovery.encoder_unit("nobody's", SMOKE, 0, "cpu")
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -166,9 +167,9 @@ def caption_unit(**changes: object) -> Unit:
     return Unit(caption_training.train_on_captions, {**usual, "images": 40, "batch": 16, "steps": 2} | changes)
 
 
-def dashcam_unit(**changes: object) -> Unit:
-    usual = dashcam_arms.train_unit(dashcam_arms.SOMETIMES, "smoke", 0, "cpu").params
-    return Unit(dashcam_training.train, {**usual, "images": 128, "steps": 1} | changes)
+def dashcam_unit(seed: int = 0, **changes: object) -> Unit:
+    arm, schedule = replace(dashcam_arms.SOMETIMES, **changes), dashcam_training.Schedule(steps=1, images=128)  # type: ignore[arg-type]
+    return Unit(dashcam_training.train, {"arm": arm, "schedule": schedule, "seed": seed, "device": "cpu"})
 
 
 def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +181,7 @@ def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.M
         caption_unit(steps=5),
         dashcam_unit(objective="views"),
         dashcam_unit(mention=1.0),
-        dashcam_unit(steps=0),
+        dashcam_unit(length=0),
         caption_unit(masked=True),
     ]
     assert at_once.groups(units) == [[0, 3, 8], [1], [2, 6], [4], [5], [7]]

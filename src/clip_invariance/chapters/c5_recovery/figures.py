@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from clip_invariance.chapters.c4_dashcam.figures import FACTOR_NAMES
+from clip_invariance.chapters.c4_dashcam.figures import ROWS as FACTOR_NAMES
 from clip_invariance.chapters.c5_recovery.pictures import USUAL
 from clip_invariance.chapters.c5_recovery.recovery import (
     BACKBONE,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clip_invariance.chapters.c4_dashcam.measures import ASKED, Pictures
-from clip_invariance.chapters.c4_dashcam.training import LIGHT_SIZES, SIZE, scenes
+from clip_invariance.chapters.c4_dashcam.training import LIGHT_SIZES, SIZE, sample_scenes
 from clip_invariance.errors import UsageError
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import Scenes
@@ -30,7 +30,7 @@ _POOL, _TEST, _OTHER_TIME = 500_000, 600_000, 700_000
 @lru_cache(maxsize=1)
 def pool_scenes(n: int, seed: int) -> Scenes:
     """The scenes that labels can be bought for."""
-    return scenes(n, seed + _POOL, "small")
+    return sample_scenes(n, seed + _POOL, "small")
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +42,7 @@ def pool(n: int, seed: int, device: str) -> Pictures:
 @lru_cache(maxsize=1)
 def exams(n: int, seed: int, device: str) -> dict[str, Pictures]:
     """Name in TESTS -> n pictures; the four show the same scenes but for what the name says."""
-    shown = scenes(n, seed + _TEST, "small")
+    shown = sample_scenes(n, seed + _TEST, "small")
     nuisances = shown.nuisances
     wide = nuisances["light_scale"] * (LIGHT_SIZES["large"] / LIGHT_SIZES["small"])
     changed = {

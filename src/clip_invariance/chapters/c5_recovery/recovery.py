@@ -8,20 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from clip_invariance.chapters.c4_dashcam.arms import ARMS as TRAINED
 from clip_invariance.chapters.c4_dashcam.arms import (
     CONTROLS,
-    IMAGES,
     LABELS,
+    SCHEDULE,
     SILENT,
-    STEPS,
     TALKATIVE,
     UNTRAINED,
     VIEWS,
-    Arm,
+    arms_of,
     train_unit,
 )
 from clip_invariance.chapters.c4_dashcam.measures import ASKED
+from clip_invariance.chapters.c4_dashcam.training import Arm
 from clip_invariance.chapters.c5_recovery import training as recovery_training
 from clip_invariance.chapters.c5_recovery.pictures import CAPTIONED, CLOSE, DARK, FOG, LOST, OTHERS, TESTS, USUAL
 from clip_invariance.chapters.c5_recovery.tuning import (
@@ -104,7 +103,7 @@ class Tuning(NamedTuple):
 # ---------------------------------------------------------------- units
 
 
-def encoder_unit(name: str, profile: str, seed: int, device: str) -> Unit:
+def encoder_unit(name: str, profile: Profile, seed: int, device: str) -> Unit:
     """The training of an encoder by its name; chapter 4's own where that trains it.
 
     Raises:
@@ -112,7 +111,8 @@ def encoder_unit(name: str, profile: str, seed: int, device: str) -> Unit:
     """
     if name in ARMS:
         return train_unit(ARMS[name], profile, seed, device)
-    more: dict[str, Any] = {"light_size": SILENT.light_size, "steps": STEPS[profile], "images": IMAGES[profile]}
+    schedule = SCHEDULE.at(profile)
+    more: dict[str, Any] = {"light_size": SILENT.light_size, "steps": schedule.steps, "images": schedule.images}
     more |= {"seed": seed, "device": device}
     if name == BESIDE_:
         return Unit(recovery_training.train_with_views, more)
@@ -125,12 +125,12 @@ def encoder_unit(name: str, profile: str, seed: int, device: str) -> Unit:
 
 def encoders_of(profile: Profile) -> list[str]:
     """The encoders that a profile reads: those of :data:`ARMS` that chapter 4 trains in it, and this chapter's own."""
-    known = [name for name, arm in ARMS.items() if arm in TRAINED[profile.name]]
+    known = [name for name, arm in ARMS.items() if arm in arms_of(profile)]
     return known if profile.name in ("smoke", "quick") else [*known, *OWN]
 
 
 def _needs(name: str, profile: Profile, seed: int, device: str) -> dict[str, Unit]:
-    return {"encoder": encoder_unit(name, profile.name, seed, device)}
+    return {"encoder": encoder_unit(name, profile, seed, device)}
 
 
 def _shared(profile: Profile, seed: int, device: str) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     Longer is as many steps as the encoder had in all. These were added after the rule of C33.
     """
     few, many, budgets = FEW[profile.name], MANY[profile.name], BUDGETS[profile.name]
-    usual, long = _steps(profile, CAPTION_STEPS), STEPS[profile.name]
+    usual, long = _steps(profile, CAPTION_STEPS), SCHEDULE.at(profile).steps
     runs = [(1.0, n, usual) for n in budgets if n > few]
     if profile.name != "quick":
         runs += [(0.0, many, usual), *((1.0, n, long) for n in budgets if n >= many)]
