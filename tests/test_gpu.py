@@ -29,7 +29,7 @@ EXPERIMENTS = {
     "02": "c2_orbits.orbit_averaging",
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.units",
-    "05": "c5_recovery.recovery",
+    "05": "c5_recovery.units",
     "06": "c6_limits.limits",
 }
 

@@ -13,7 +13,7 @@ from clip_invariance.chapters.c3_captions import training as caption_training
 from clip_invariance.chapters.c3_captions import words_training as caption_words_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
-from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import arms as recovery_arms
 from clip_invariance.chapters.c6_limits import training as limits_training
 from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
@@ -88,5 +88,5 @@ def test_the_table_and_the_text_below_it_say_how_the_squares_are_trained() -> No
 
 
 def test_tuning_takes_as_many_steps_as_the_page_says() -> None:
-    steps = [steps for steps, _ in recovery.TUNING.values()]
+    steps = [steps for steps, _ in recovery_arms.LENGTHS.values()]
     assert f"between {min(steps)} and {max(steps)} steps" in PAGE
