@@ -26,7 +26,7 @@ from clip_invariance.audit import measures as audit
 from clip_invariance.audit.figures import describe_overview
 from clip_invariance.audit.measures import AUDITED, GREY, PIXELS, UNTRAINED, Amounts, Subject, find
 from clip_invariance.chapters.c4_dashcam import photographs
-from clip_invariance.chapters.c4_dashcam.measures import Reader
+from clip_invariance.chapters.c4_dashcam.readers import Reader
 from clip_invariance.cli import main
 from clip_invariance.errors import UsageError
 from clip_invariance.models import clip

@@ -30,8 +30,8 @@ EXPERIMENTS = {
     "01": "c1_places.units",
     "02": "c2_orbits.units",
     "03": "c3_captions.units",
-    "04": "c4_dashcam.dashcam",
-    "05": "c5_recovery.recovery",
+    "04": "c4_dashcam.units",
+    "05": "c5_recovery.units",
     "06": "c6_limits.units",
 }
 
@@ -136,7 +136,9 @@ def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters, and the fields of those that are arms or sizes."""
     found: dict[str, Any] = {}
     for name, value in params.items():
-        decisive = {one.name: getattr(value, one.name) for one in fields(value) if one.compare} if is_dataclass(value) else {}
+        decisive = (
+            {one.name: getattr(value, one.name) for one in fields(value) if one.compare} if is_dataclass(value) else {}
+        )
         found |= _flat(decisive) if decisive else {name: value}
     return found
 

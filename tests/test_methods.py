@@ -17,7 +17,7 @@ from clip_invariance.chapters.c3_captions.words import collection as word_collec
 from clip_invariance.chapters.c3_captions.words import training as word_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
-from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import arms as recovery_arms
 from clip_invariance.chapters.c6_limits import arms as limits_arms
 from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
@@ -40,6 +40,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
     caption, word = policies.TRAINED.at(PROFILES[profile]), words.TRAINED.at(PROFILES[profile])
     rate = encoders.RATES["conv"]
     digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
+    schedule = dashcam_arms.SCHEDULE.at(PROFILES[profile])
     shapes = {
         name: (
             "3", caption.images, policy_training.SIZE, caption.steps * arm.longer, caption.batch, rate,
@@ -66,7 +67,7 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
         **shapes,
         "CLIPs, words of captions": ("3", word.images, word_collection.SIZE, word.steps, word_training.BATCH, rate),
         "CLIPs of the dashcam": (
-            "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
+            "4, 5", schedule.images, car.SIZE, schedule.steps, car.BATCH, car.RATE,
         ),
         "CLIPs of collages": (
             "6", collage.images, collages.SIZE, collage.steps, collage.batch, collage.rate,
@@ -91,5 +92,5 @@ def test_the_table_and_the_text_below_it_say_how_the_squares_are_trained() -> No
 
 
 def test_tuning_takes_as_many_steps_as_the_page_says() -> None:
-    steps = [steps for steps, _ in recovery.TUNING.values()]
+    steps = [steps for steps, _ in recovery_arms.LENGTHS.values()]
     assert f"between {min(steps)} and {max(steps)} steps" in PAGE

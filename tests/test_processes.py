@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import threadpoolctl
 
-from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import units
 from clip_invariance.profiles import PROFILES
 from clip_invariance.run.processes import processes
 from clip_invariance.run.store import _imports, _job
@@ -89,7 +89,7 @@ HEAVY = ["clip_invariance.run.store", "open_clip", "peft", "torch", "torch._dyna
 
 
 def imports_of_tuning() -> list[str]:
-    (unit, *_) = recovery.tune_units(PROFILES["smoke"], 2, "cpu")
+    (unit, *_) = units.tune_units(PROFILES["smoke"], 2, "cpu")
     return _imports([_job(unit, {}, {})])
 
 

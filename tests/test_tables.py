@@ -14,8 +14,10 @@ from clip_invariance.measure.tables import (
     mean_over,
     per_seed,
     percent,
+    point,
     row,
     rows,
+    seeds_in_which,
     select,
     with_arms,
 )
@@ -129,3 +131,20 @@ def test_arms_say_in_columns_what_they_are_and_rows_of_others_are_left_out(table
     found = with_arms(table, [ALWAYS], "mention", "since")
     assert set(found["arm"]) == {label(ALWAYS)}
     assert found[["mention", "since"]].drop_duplicates().to_numpy().tolist() == [[1.0, "standard"]]
+
+
+def test_a_point_of_a_figure_has_names_and_an_interval(table: pd.DataFrame) -> None:
+    samples = percent(table, arm=SILENT, metric="probe", factor="light")
+    (drawn,) = point(samples, series="probe", mention=0.0)
+    assert list(drawn) == ["series", "mention", "value", "low", "high", "n"]
+    assert (drawn["value"], drawn["n"]) == (pytest.approx(51), 3)
+    assert point(percent(table, arm=Arm(mention=0.3)), series="probe") == []
+
+
+def test_a_share_of_seeds_is_counted_and_has_wilsons_interval(table: pd.DataFrame) -> None:
+    samples = percent(table, arm=SILENT, metric="probe", factor="light")
+    value = seeds_in_which("above", samples > 50, "figure", "seeds in which it is above 50 %")
+    assert value is not None
+    assert (value.kind, value.unit, value.estimate.value) == ("share", "%", pytest.approx(200 / 3))
+    assert 0 < value.estimate.low < value.estimate.high < 100
+    assert seeds_in_which("above", samples[:0] > 50, "figure", "none") is None

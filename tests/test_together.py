@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,9 @@ def caption_unit(steps: int = 2, seed: int = 0, device: str = "cpu", **arm: Any)
     return Unit(caption_training.train, params)
 
 
-def dashcam_unit(**changes: object) -> Unit:
-    usual = dashcam_arms.train_unit(dashcam_arms.SOMETIMES, "smoke", 0, "cpu").params
-    return Unit(dashcam_training.train, {**usual, "images": 128, "steps": 1} | changes)
+def dashcam_unit(seed: int = 0, **changes: object) -> Unit:
+    arm, schedule = replace(dashcam_arms.SOMETIMES, **changes), dashcam_training.Schedule(steps=1, images=128)  # type: ignore[arg-type]
+    return Unit(dashcam_training.train, {"arm": arm, "schedule": schedule, "seed": seed, "device": "cpu"})
 
 
 def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +182,7 @@ def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.M
         caption_unit(steps=5),
         dashcam_unit(objective="views"),
         dashcam_unit(mention=1.0),
-        dashcam_unit(steps=0),
+        dashcam_unit(length=0),
         caption_unit(masked=True),
         caption_unit(labels=True),
     ]

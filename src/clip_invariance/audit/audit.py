@@ -25,7 +25,7 @@ from clip_invariance.audit import measures as audit
 from clip_invariance.audit.checkpoints import LOCAL, Checkpoint, Encoder
 from clip_invariance.audit.measures import AUDITED, DEPTHS, PIXELS, READINGS, THINGS, UNTRAINED, find
 from clip_invariance.chapters.c4_dashcam import photographs
-from clip_invariance.chapters.c4_dashcam.measures import Reader
+from clip_invariance.chapters.c4_dashcam.readers import Reader
 from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.marks.style import Theme, style
 from clip_invariance.report.words import plain

@@ -13,7 +13,15 @@ from typing import Any
 import pandas as pd
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.statistics import UNITS, Estimate, Kind, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.measure.statistics import (
+    UNITS,
+    Estimate,
+    Kind,
+    NamedValue,
+    mean_over_seeds,
+    paired_difference,
+    share_of_seeds,
+)
 from clip_invariance.units import label
 
 Row = dict[str, Any]
@@ -119,6 +127,11 @@ def interval(samples: pd.Series) -> dict[str, float]:
     return described(mean_over_seeds(samples.to_numpy()))
 
 
+def point(samples: pd.Series, **names: object) -> list[Row]:
+    """A figure's row, names first and :func:`interval` last; none where nothing was measured."""
+    return [names | interval(samples)] if len(samples) else []
+
+
 def described(estimate: Estimate) -> dict[str, float]:
     """An estimate as the last columns of a figure's row."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
@@ -173,6 +186,13 @@ def gap(
     if not len(a) or not len(b):
         return None
     return NamedValue(name, paired_difference(a, b), unit, figure, description, digits, "difference")
+
+
+def seeds_in_which(name: str, right: pd.Series, figure: str, description: str) -> NamedValue | None:
+    """The share of seeds in which something happened, from yes or no per seed; None where nothing was measured."""
+    if not len(right):
+        return None
+    return NamedValue(name, share_of_seeds(right.tolist()), "%", figure, description, kind="share")
 
 
 def made(values: Iterable[NamedValue | None]) -> list[NamedValue]:
