@@ -180,7 +180,7 @@ def test_a_changed_value_function_is_named_and_comments_and_places_do_not_count(
     maker.write_text("# a comment\n" + maker.read_text(encoding="utf-8") + "\n\n", encoding="utf-8")
     maker.rename(maker.with_name("somewhere_else.py"))
     assert changed_pins(before, pins(claims, package)) == []
-    edit(maker.with_name("somewhere_else.py"), '"c31_middle", middle(', '"c31_middle", 2 * middle(')
+    edit(maker.with_name("somewhere_else.py"), "mean(name, middle(table, *how)", "mean(name, 2 * middle(table, *how)")
     changed = changed_pins(before, pins(claims, package))
     assert "04.c31_middle" in changed
     assert all(name.startswith("04.") for name in changed)
