@@ -64,6 +64,26 @@ def test_deep_and_many_elements_are_refused() -> None:
             boundary.check_picture(Path("x.svg"), svg.format(inside).encode())
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        f'transform="{"scale(1)  " * 5000}!"',
+        f'transform="{" " * 100_000}!"',
+        f'style="fill:{" " * 100_000}!"',
+        f'style="{"fill: red ; " * 5000}!"',
+        f'fill="{" " * 100_000}!"',
+        f'width="{"1" * 100_000}!"',
+        f'd="{"M0 0" * 50_000}!"',
+    ],
+    ids=lambda text: text[:20],
+)
+def test_no_value_takes_for_ever_to_be_refused(attribute: str) -> None:
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><g {attribute}/></svg>'
+    with pytest.raises(ReportError, match="the attribute"):
+        boundary.check_picture(Path("x.svg"), svg.encode())
+
+
 def test_a_picture_with_letters_colours_and_a_photograph_passes() -> None:
     data = base64.b64encode(png()).decode()
     svg = f"""<?xml version="1.0" encoding="utf-8" standalone="no"?>

@@ -180,7 +180,8 @@ DOCTYPE = ("svg", "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd", "-//W3C//D
 STYLE_SHEET = "*{stroke-linejoin: round; stroke-linecap: butt}"  # the only one that Matplotlib writes
 
 _NUMBERS = r"[\d\s.,eE+\-]*"
-_PAINT = r"\s*(?:url\(#[\w.\-]+\)|[\w#.,%+\-\s]*)\s*"  # a word, a colour, a length, a place in the same file
+# No part of these may match in two ways what another part matches too: a long value would take for ever.
+_PAINT = r"(?:\s*url\(#[\w.\-]+\)\s*|[\w#.,%+\-\s]*)"  # a word, a colour, a length, a place in the same file
 _PROPERTIES = (
     *("fill", "stroke", "opacity", "fill-opacity", "fill-rule", "clip-rule", "stroke-width", "stroke-linecap"),
     *("stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-dasharray", "stroke-dashoffset"),
@@ -193,7 +194,7 @@ ATTRIBUTES = {
     **{name: re.compile(_PAINT) for name in (*_PROPERTIES, "clip-path", "preserveAspectRatio")},
     "style": re.compile(rf"(?:\s*(?:{'|'.join((*_PROPERTIES, 'clip-path'))})\s*:{_PAINT}(?:;|$))*\s*"),
     "d": re.compile(r"[MmLlHhVvCcSsQqTtAaZz\d\s.,eE+\-]*"),
-    "transform": re.compile(rf"(?:\s*(?:matrix|translate|scale|rotate|skewX|skewY)\({_NUMBERS}\)\s*,?)*"),
+    "transform": re.compile(rf"[\s,]*(?:(?:matrix|translate|scale|rotate|skewX|skewY)\({_NUMBERS}\)[\s,]*)*"),
     "id": re.compile(r"[\w.\-]+"),
     "type": re.compile(r"text/css"),
     "font-family": re.compile(r"[\w ,'\-]*"),
