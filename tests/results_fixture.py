@@ -28,10 +28,9 @@ def value(number: float, half: float = 0.5, **more: Any) -> dict[str, Any]:
     return entry | more
 
 
-def write_results(folder: Path, values: dict[str, dict[str, Any]], profile: str = "standard", **run: Any) -> Path:
-    """Write a complete results folder, named by its chapter; ``run`` replaces fields of run.json."""
-    chapter = folder.name
-    shared = {
+def origin_record(chapter: str, profile: str = "standard") -> dict[str, Any]:
+    """What run.json and sidecars share."""
+    return {
         "chapter": chapter,
         "notebook": "notebooks/01_fake.ipynb",
         "profile": profile,
@@ -46,8 +45,13 @@ def write_results(folder: Path, values: dict[str, dict[str, Any]], profile: str 
         "peak_memory_mb": 100.0,
         "units": 4,
     }
-    sidecar = {
-        "name": "accuracy",
+
+
+def sidecar_record(name: str = "accuracy", chapter: str = "01", profile: str = "standard") -> dict[str, Any]:
+    """A sidecar."""
+    return {
+        **origin_record(chapter, profile),
+        "name": name,
         "title": "Arms differ",
         "alt": "Two arms.",
         "experiment": "None.",
@@ -58,7 +62,13 @@ def write_results(folder: Path, values: dict[str, dict[str, Any]], profile: str 
         "created": "2026-01-01T00:00:00+00:00",
         "attribution": [],
     }
-    write_json(folder / "accuracy.json", shared | sidecar)
+
+
+def write_results(folder: Path, values: dict[str, dict[str, Any]], profile: str = "standard", **run: Any) -> Path:
+    """Write a complete results folder, named by its chapter; ``run`` replaces fields of run.json."""
+    chapter = folder.name
+    shared = origin_record(chapter, profile)
+    write_json(folder / "accuracy.json", sidecar_record(chapter=chapter, profile=profile))
     svg = '<svg xmlns="http://www.w3.org/2000/svg" width="150pt" height="112pt" viewBox="0 0 150 112"></svg>'
     (folder / "accuracy.svg").write_text(svg)
     (folder / "accuracy.dark.svg").write_text(svg)

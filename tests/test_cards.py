@@ -57,5 +57,5 @@ def test_captions_name_the_card_the_digit_or_both() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(UsageError, match="split: choose one of train, test"):
         render(sample(2, 0), "validation")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="factor digit"):
+    with pytest.raises(UsageError, match=r"digit=10: expected 0 to 9 \(zero, one"):
         sample(2, 0, given={"digit": 10})

@@ -14,7 +14,7 @@ from clip_invariance.errors import ReportError
 from clip_invariance.profiles import PROFILES
 from fake_project import command, environment
 
-COMMANDS = ("run", "build", "pdf", "report", "verify", "publish", "claims", "audit", "serve")
+COMMANDS = ("run", "build", "pdf", "report", "verify", "publish", "claims", "audit", "serve", "captions")
 
 
 def test_help_names_commands_profiles_and_places(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_captions_say_what_is_there() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(UsageError, match="layer 'shadow'"):
         render(sample(2, 0), layers=[("shadow", torch.zeros(2, dtype=torch.int64))])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="factor object is 12"):
+    with pytest.raises(UsageError, match=r"object=12: expected 0 to 11 \(sedan, taxi"):
         render(sample(2, 0), layers=[("look", torch.full((2,), 12))])
     with pytest.raises(UsageError, match="unknown factor 'colour'"):
         sample(2, 0, given={"colour": 1})

@@ -19,6 +19,7 @@ from clip_invariance.theory.tabular import dashcam_world, distance_to_optimum, p
 from clip_invariance.training import contrastive
 from clip_invariance.training.augment import crop_and_colour
 from clip_invariance.training.contrastive import fit, masked_loss
+from clip_invariance.training.loop import constant
 
 SIZE = 16
 CAPTIONS = Captions(
@@ -268,6 +269,33 @@ def test_watching_happens_when_asked_and_changes_nothing() -> None:
     assert kept[0] == untrained
     assert kept[4] == clip.weights(watched, CAPTIONS.texts)
     assert kept[2] not in (kept[0], kept[4])
+
+
+def test_a_training_ends_where_who_watches_has_seen_enough() -> None:
+    seen = []
+
+    def watch(step: int, _: CLIP) -> bool:
+        seen.append(step)
+        return step >= 4
+
+    short = fit(
+        model(), pictures(), CAPTIONS, steps=100, batch=4, constant_after=2, watch=watch, watch_at=range(0, 100, 2)
+    )
+    assert seen == [0, 2, 4]
+    full = fit(model(), pictures(), CAPTIONS, steps=4, batch=4, constant_after=2)
+    for one, other in zip(short.parameters(), full.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_constant_rate_rises_and_stays() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser, schedule = constant([{"params": [weight]}], 0.8, 4)
+    rates = []
+    for _ in range(7):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8])
 
 
 def test_no_steps_leave_the_model_as_it_is() -> None:

@@ -82,8 +82,8 @@ PUBLISHED = {
     "03/time_course": captions.time_course,
     "04/size_and_mention": dashcam.size_and_mention,
     "04/mention": dashcam.mention,
-    "06/noise": limits.noise,
-    "06/surroundings": limits.surroundings,
+    "06/noise": limits.NOISE.draw,
+    "06/surroundings": limits.SURROUNDINGS.draw,
 }
 
 

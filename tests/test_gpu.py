@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,12 @@ from pretend_gpu import Refused, pretended_gpu
 
 #: By chapter.
 EXPERIMENTS = {
-    "01": "c1_places.hard_vs_soft",
-    "02": "c2_orbits.orbit_averaging",
+    "01": "c1_places.units",
+    "02": "c2_orbits.units",
     "03": "c3_captions.caption_policies",
     "04": "c4_dashcam.units",
     "05": "c5_recovery.units",
-    "06": "c6_limits.limits",
+    "06": "c6_limits.units",
 }
 
 
@@ -118,9 +119,11 @@ CONTENT = {"03": ("arm", "policy"), "05": ("origin",)}
 
 def kind(unit: Unit, content: Sequence[str]) -> object:
     """What units have in common that take the same way through the code, as far as parameters show it."""
-    names = {
-        name: value for name, value in unit.params.items() if isinstance(value, str | bool) and name not in content
-    }
+    params = {name: value for name, value in unit.params.items() if name not in content}
+    for name in [name for name, value in params.items() if is_dataclass(value)]:
+        arm = params.pop(name)
+        params |= {f"{name}.{one.name}": getattr(arm, one.name) for one in fields(arm) if one.compare}
+    names = {name: value for name, value in params.items() if isinstance(value, str | bool)}
     return (
         unit.name,
         tuple(sorted(names.items())),

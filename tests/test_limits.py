@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,101 +11,113 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.chapters.c6_limits import figures as draw
-from clip_invariance.chapters.c6_limits import limits
-from clip_invariance.chapters.c6_limits import measures as measures
+from clip_invariance.chapters.c6_limits import asking, figures, gallery, measures, numbers, tables
 from clip_invariance.chapters.c6_limits import training as limits_training
-from clip_invariance.chapters.c6_limits.training import (
+from clip_invariance.chapters.c6_limits.arms import (
     ARMS,
-    CARD_ARMS,
-    PROFILE_ARMS,
-    TASKS,
+    CARDS_BOTH,
+    CARDS_SILENT,
+    CARDS_UNTRAINED,
+    CLEANED,
+    COARSE,
+    DETAILED,
+    FROZEN,
+    LABELS,
+    NOISY,
+    PLAIN,
+    RARE,
+    TIED,
+    TIED_LABELS,
+    TIED_THING,
+    UNTRAINED,
     Arm,
     CardArm,
-    train_unit,
-    train_units,
-    training_scenes,
-    usual_background,
-    width,
+    Size,
+    arms,
+    listed,
+    noisy,
 )
+from clip_invariance.chapters.c6_limits.asking import LOOKALIKE
+from clip_invariance.chapters.c6_limits.training import TASKS, training_scenes, usual_background, width
+from clip_invariance.chapters.c6_limits.units import all_units, train_unit
 from clip_invariance.errors import UsageError
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import style
 from clip_invariance.measure.statistics import Estimate
+from clip_invariance.measure.tables import Row, row, rows, select
 from clip_invariance.models import clip
 from clip_invariance.profiles import PROFILES
 from clip_invariance.rules.claims import load_claims
-from clip_invariance.worlds import collages
+from clip_invariance.units import label
+from clip_invariance.worlds import cards, collages
 
 SMOKE, QUICK = PROFILES["smoke"], PROFILES["quick"]
-TABLES = ("table", "of_cards", "pixels")
+HANDS = cards.FACTORS["hand"]
 
 
-def invented(profile: str, seeds: int = 3) -> dict[str, pd.DataFrame]:
-    """Tables with the rows that a run of a profile gives, and invented numbers."""
-    generator = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
-    cards: list[dict[str, Any]] = []
-    pixels: list[dict[str, Any]] = []
-
-    def add(to: list[dict[str, Any]], arm: str, measure: str, group: str, metrics: Any, level: float) -> None:
-        for metric in metrics:
-            for seed in range(seeds):
-                value = float(np.clip(level + 0.02 * generator.standard_normal(), 0, 1))
-                to.append(
-                    {"arm": arm, "seed": seed, "measure": measure, "group": group, "metric": metric, "value": value}
-                )
-
-    asked = (*measures.ASKED, measures.LOOKALIKE)
-    for arm in PROFILE_ARMS[profile]:
-        if arm in CARD_ARMS:
-            setting = CARD_ARMS[arm]
-            groups = ["embedding", "backbone"]
-            if setting.objective == "captions" and setting.trained:
-                groups += ["words", "words for the card"]
-            for group in groups:
-                add(cards, arm, "cards", group, limits.HANDS, 0.6)
-            continue
-        for ask in measures.asked_of(arm):
-            name = ask.__name__
-            if name == "words":
-                add(rows, arm, "words", "words", asked, 0.7)
-            elif name == "probes":
-                for depth in ("backbone", "embedding", "span", "shuffled"):
-                    add(rows, arm, "probe", depth, asked, 0.8)
-            elif name == "surroundings":
-                for background in ("usual", "other"):
-                    add(rows, arm, name, background, ("right",), 0.9 - 0.4 * ARMS[arm].together)
-                add(rows, arm, name, "other", ("lured",), 0.6)
-                add(rows, arm, name, "bare", ("fits",), 0.5)
-            elif name == "looks":
-                add(rows, arm, name, "whole", ("right",), 0.95)
-                for layer in ("look", "parts"):
-                    add(rows, arm, name, layer, ("right", "legible"), 0.5)
-                add(rows, arm, name, "conflict", ("look", "parts"), 0.3)
-            elif name == "search":
-                for query in measures.QUERIES:
-                    for k in measures.RECALLS:
-                        add(rows, arm, name, query, (f"recall_{k}", f"chance_{k}"), min(1.0, 0.2 + 0.01 * k))
-            elif name == "filtering":
-                for damage in ("grain", "blur"):
-                    add(rows, arm, name, damage, ("ranked",), 0.8)
-    add(pixels, "", "probe", "pixels", asked, 0.6)
-    for group in ("pixels", "bare"):
-        add(pixels, "", "cards", group, limits.HANDS, 0.7)
-    return {
-        "table": pd.DataFrame(rows),
-        "of_cards": pd.DataFrame(cards),
-        "pixels": pd.DataFrame(pixels).drop(columns="arm"),
+def answered(arm: Arm | CardArm | None) -> list[tuple[Row, float]]:
+    """The rows that an arm's measures give, or those of raw pixels, with a level for each."""
+    factors = dict.fromkeys((*asking.ASKED, LOOKALIKE), 0.0)
+    by_hand = [row("probe", 0, depth=depth, factor="digit", pictures=hand)
+               for depth in (("embedding", "backbone") if arm else ("pixels",)) for hand in HANDS]  # fmt: skip
+    if arm is None:
+        return [(one, 0.6) for one in (*rows("probe", factors, depth="pixels"), *by_hand)]
+    if isinstance(arm, CardArm):
+        captioned = arm.objective == "captions" and arm.trained
+        words = [row("words", 0, factor=factor, pictures=hand) for factor in ("digit", "card") for hand in HANDS]
+        return [(one, 0.6) for one in (*by_hand, *(words if captioned else ()))]
+    layers = ("look", "parts")
+    found: dict[str, list[tuple[Row, float]]] = {
+        "words": [(one, 0.7) for one in rows("words", factors)],
+        "probes": [
+            *((one, 0.8) for depth in ("backbone", "embedding", "span") for one in rows("probe", factors, depth=depth)),
+            *((one, 0.8) for one in rows("shuffled", factors, depth="embedding")),
+        ],
+        "surroundings": [
+            *((row("right", 0, pictures=name), 0.9 - 0.4 * arm.together) for name in ("usual", "other")),
+            *((row("lured", 0, pictures="other"), 0.6), (row("fits", 0, pictures="bare"), 0.5)),
+        ],
+        "looks": [
+            (row("right", 0, pictures="whole"), 0.95),
+            *((row(metric, 0, pictures=layer), 0.5) for layer in layers for metric in ("right", "legible")),
+            *((row(metric, 0, pictures="conflict"), 0.3) for metric in ("as_look", "as_parts")),
+        ],
+        "search": [
+            (row(f"{metric}_{k}", 0, factor=query), min(1.0, 0.2 + 0.01 * k))
+            for query in asking.QUERIES
+            for k in measures.RECALLS
+            for metric in ("recall", "chance")
+        ],
+        "filtering": [(row("ranked", 0, factor="quality", pictures=damage), 0.8) for damage in ("grain", "blur")],
     }
+    return [one for ask in measures.asked_of(arm) for one in found[ask.__name__]]
+
+
+def invented(profile: str, seeds: int = 3) -> pd.DataFrame:
+    """A table with the rows that a run of a profile gives, and invented numbers."""
+    generator = np.random.default_rng(0)
+    return pd.DataFrame(
+        [
+            {
+                **({"arm": label(arm)} if arm else {}),
+                "seed": seed,
+                **one,
+                "value": float(np.clip(level + 0.02 * generator.standard_normal(), 0, 1)),
+            }
+            for arm in (*arms(PROFILES[profile]), None)
+            for one, level in answered(arm)
+            for seed in range(seeds)
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
-def standard() -> dict[str, pd.DataFrame]:
+def standard() -> pd.DataFrame:
     return invented("standard")
 
 
 @pytest.fixture(scope="module")
-def quick() -> dict[str, pd.DataFrame]:
+def quick() -> pd.DataFrame:
     return invented("quick")
 
 
@@ -118,26 +130,26 @@ def said(arm: Arm, n: int = 2000) -> list[str]:
 
 
 def test_plain_captions_name_the_thing_and_nothing_else() -> None:
-    assert set(said(ARMS["plain"])) == {f"a {name}".replace("a e", "an e") for name in collages.FACTORS["object"]}
+    assert set(said(PLAIN)) == {f"a {name}".replace("a e", "an e") for name in collages.FACTORS["object"]}
 
 
 def test_coarse_captions_name_group_and_quality() -> None:
-    texts = set(said(ARMS["coarse"]))
+    texts = set(said(COARSE))
     assert texts == {f"a {q} picture of a {g}" for q in collages.FACTORS["quality"] for g in collages.GROUPS}
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 1.0])
 def test_details_are_listed_in_that_share_of_captions(share: float) -> None:
-    texts = said(ARMS[limits.listed(share)])
+    texts = said(listed(share))
     assert np.mean([" with " in text for text in texts]) == pytest.approx(share, abs=0.02)
 
 
 def test_detailed_captions_alone_are_those_of_as_many_pictures_and_of_no_others() -> None:
-    arm = ARMS["details_005_alone"]
-    assert arm.kept(8000) == 400
+    arm, size = listed(0.05, alone=True), Size(images=8000, steps=300)
+    assert arm.images(size) == 400
     assert all(" with " in text for text in said(arm, 400))
-    assert ARMS["details_005"].kept(8000) == ARMS["plain"].kept(8000) == 8000
-    assert ARMS["cleaned_040"].kept(8000) == 4800
+    assert RARE.images(size) == PLAIN.images(size) == 8000
+    assert CLEANED.images(size) == 4800
 
 
 def test_details_alone_in_fewer_steps_are_shown_as_often_as_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,24 +160,25 @@ def test_details_alone_in_fewer_steps_are_shown_as_often_as_among_the_others(mon
         raise InterruptedError
 
     monkeypatch.setattr(limits_training.encoders, "train", stop)
-    for name in ("details_005", "details_005_alone", "details_005_alone_brief"):
+    for arm in (RARE, listed(0.05, alone=True), listed(0.05, alone=True, brief=True), UNTRAINED):
         with pytest.raises(InterruptedError):
-            limits_training.train(**asdict(ARMS[name]), images=200, steps=300, seed=0, device="cpu")
-    assert taken == [300, 300, 15]
+            limits_training.train(arm=arm, scale=Size(images=200, steps=300), seed=0, device="cpu")
+    assert taken == [300, 300, 15, 0]
 
 
 def test_a_frozen_text_tower_knows_words_that_no_caption_used() -> None:
     texts = ["a taxi with one lemon", "a taxi with a single lemon", "a taxi with four lemons"]
-    spoken = measures.say(clip.create("conv", size=collages.SIZE), "frozen", texts)
+    spoken = asking.encode_texts(clip.create("conv", size=collages.SIZE), "frozen", texts)
     assert spoken.shape == (3, width("frozen"))
     assert spoken[0] @ spoken[1] > spoken[0] @ spoken[2]
 
 
 def test_corrupted_captions_have_their_rate_and_cleaned_ones_none() -> None:
-    clean = set(said(ARMS["plain"]))
-    for name, rate in (("all_020", 0.2), ("stuffed_040", 0.4), ("nounless_080", 0.8), ("cleaned_040", 0.0)):
-        texts = said(ARMS[name])
-        assert np.mean([text not in clean for text in texts]) == pytest.approx(rate, abs=0.03), name
+    clean = set(said(PLAIN))
+    noises = [(noisy(kind, rate), rate) for kind, rate in (("all", 0.2), ("stuffed", 0.4), ("nounless", 0.8))]
+    for arm, rate in (*noises, (CLEANED, 0.0)):
+        texts = said(arm)
+        assert np.mean([text not in clean for text in texts]) == pytest.approx(rate, abs=0.03), label(arm)
 
 
 @pytest.mark.parametrize("together", [0.0, 0.5, 1.0])
@@ -183,10 +196,13 @@ def test_look_alikes_have_different_usual_backgrounds() -> None:
 
 
 def test_every_profile_trains_the_same_arms_or_fewer_at_the_same_length() -> None:
-    assert set(PROFILE_ARMS["quick"]) <= set(PROFILE_ARMS["smoke"]) <= set(PROFILE_ARMS["standard"])
-    for name in PROFILE_ARMS["quick"]:
-        assert train_unit(name, QUICK, 0, "cpu").params == train_unit(name, PROFILES["standard"], 0, "cpu").params
-    assert len(train_units(SMOKE, 2, "cpu")) == 2 * len(PROFILE_ARMS["smoke"])
+    assert set(arms(QUICK)) <= set(arms(SMOKE)) <= set(arms(PROFILES["standard"]))
+    for arm in arms(QUICK):
+        assert train_unit(arm, QUICK, 0, "cpu").params == train_unit(arm, PROFILES["standard"], 0, "cpu").params
+    units = all_units(SMOKE, 2, "cpu")
+    trained = [need for unit in units for need in unit.needs.values()]
+    assert len(trained) == 2 * len(arms(SMOKE)) == 2 * len(set(arms(SMOKE)))
+    assert [unit.params["seed"] for unit in units] == sorted(unit.params["seed"] for unit in units)
 
 
 def test_bad_input_is_named() -> None:
@@ -194,44 +210,43 @@ def test_bad_input_is_named() -> None:
         Arm(noise="rude")
     with pytest.raises(UsageError, match="together is 2"):
         Arm(together=2)
-    with pytest.raises(UsageError, match="arm cards_both is not trained in the profile quick"):
-        train_unit("cards_both", QUICK, 0, "cpu")
+    with pytest.raises(UsageError, match=r"CardArm\(names='both'\) is not trained in the profile quick"):
+        train_unit(CARDS_BOTH, QUICK, 0, "cpu")
 
 
 # ---------------------------------------------------------------- questions
 
 
 def test_prompts_are_in_the_words_of_the_arms_own_captions() -> None:
-    assert measures.questions(ARMS["plain"], "object")[1] == ["a taxi"]
-    parts = measures.questions(ARMS["plain"], "part")
+    assert asking.questions(PLAIN, "object")[1] == ["a taxi"]
+    parts = asking.questions(PLAIN, "part")
     assert "a taxi with three lemons" in parts[1]
     assert all(("lemon" in text) == (value == 1) for value, texts in enumerate(parts) for text in texts)
-    counts = measures.questions(ARMS["details_100"], "count")
+    counts = asking.questions(DETAILED, "count")
     assert all(" three " in text for text in counts[2])
     assert len(counts[2]) == 12 * 4
-    assert set(measures.questions(ARMS["coarse"], "quality")[0]) == {
-        f"a sharp picture of a {g}" for g in collages.GROUPS
-    }
-    assert "a grainy picture of a taxi" in measures.questions(ARMS["coarse"], "object")[1]
-    named = measures.questions(ARMS["details_100"], "object")
+    assert set(asking.questions(COARSE, "quality")[0]) == {f"a sharp picture of a {g}" for g in collages.GROUPS}
+    assert "a grainy picture of a taxi" in asking.questions(COARSE, "object")[1]
+    named = asking.questions(DETAILED, "object")
     assert len(named) == 12
     assert all("a taxi with" in text for text in named[1])
 
 
-@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.objective == "captions" and arm.trained])
-def test_whatever_captions_always_say_the_prompts_say_too(arm: str) -> None:
-    setting = ARMS[arm]
-    if setting.noise and not setting.cleaned:
-        return
-    asked = {text for factor in measures.ASKED for texts in measures.questions(setting, factor) for text in texts}
-    spoken = [text for text in said(setting, 300) if setting.details in (0, 1) or " with " not in text]
+@pytest.mark.parametrize(
+    "arm",
+    [arm for arm in ARMS if arm.objective == "captions" and arm.trained and (not arm.noise or arm.cleaned)],
+    ids=label,
+)
+def test_whatever_captions_always_say_the_prompts_say_too(arm: Arm) -> None:
+    asked = {text for factor in asking.ASKED for texts in asking.questions(arm, factor) for text in texts}
+    spoken = [text for text in said(arm, 300) if arm.details in (0, 1) or " with " not in text]
     assert set(spoken) <= asked
 
 
 def test_card_prompts_are_in_the_words_of_their_captions() -> None:
-    assert measures.card_questions(CardArm("digit"), "digit")[7] == ["the number seven"]
-    assert measures.card_questions(CardArm("card"), "card")[0] == ["a number on a blue card"]
-    assert len(measures.card_questions(CardArm("both"), "digit")[7]) == 4
+    assert asking.card_questions(CardArm("digit"), "digit")[7] == ["the number seven"]
+    assert asking.card_questions(CardArm("card"), "card")[0] == ["a number on a blue card"]
+    assert len(asking.card_questions(CardArm("both"), "digit")[7]) == 4
 
 
 def test_among_look_alikes_only_the_right_group_can_be_answered() -> None:
@@ -239,8 +254,8 @@ def test_among_look_alikes_only_the_right_group_can_be_answered() -> None:
     scores = torch.zeros(3, 12)
     scores[0, 4] = 1  # a flower, but the picture shows a car: not allowed
     scores[torch.arange(3), objects] = 0.5
-    assert measures.among_lookalikes(scores, objects) == 1
-    assert measures.accuracy(scores, objects) == pytest.approx(2 / 3)
+    assert asking.among_lookalikes(scores, objects) == 1
+    assert asking.accuracy(scores, objects) == pytest.approx(2 / 3)
 
 
 def test_misleading_looks_come_from_every_other_group() -> None:
@@ -267,12 +282,12 @@ def test_ranking_counts_pairs_and_half_of_the_ties() -> None:
 
 def test_queries_and_answers_are_in_one_order() -> None:
     labels = collages.columns(collages.sample(300, 4))
-    for group in measures.QUERIES:
-        texts, answers = measures.queries(group), measures._answers(labels, group)
+    for group in asking.QUERIES:
+        texts, answers = asking.queries(group), measures._answers(labels, group)
         assert answers.shape == (len(texts), 300)
         assert (answers.sum(0) == 1).all()
     picture = int((labels["object"] == 1).nonzero()[0])
-    text = measures.queries("all")[int(measures._answers(labels, "all")[:, picture].nonzero())]
+    text = asking.queries("all")[int(measures._answers(labels, "all")[:, picture].nonzero())]
     assert text.startswith("a taxi with")
     part = collages.FACTORS["part"][int(labels["part"][picture])]
     assert part in text
@@ -280,72 +295,86 @@ def test_queries_and_answers_are_in_one_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "arm", ["plain", "labels", "together_090_thing", "details_005_alone", "frozen", "cards_silent"]
+    "arm", [PLAIN, LABELS, TIED_THING, listed(0.05, alone=True), FROZEN, CARDS_SILENT, CARDS_UNTRAINED], ids=label
 )
-def test_a_trained_encoder_answers_everything_it_is_asked(arm: str) -> None:
+def test_a_trained_encoder_answers_everything_it_is_asked(arm: Arm | CardArm) -> None:
     torch.set_num_threads(1)
-    unit = next(
-        unit
-        for unit in (*limits.units(SMOKE, 1, "cpu"), *limits.card_units(SMOKE, 1, "cpu"))
-        if unit.params["arm"] == arm
-    )
+    unit = next(unit for unit in all_units(SMOKE, 1, "cpu") if unit.params.get("arm") == arm)
     need = unit.needs["encoder"]
     table = unit.function(**{**unit.params, "tests": 60}, encoder=need.function(**need.params))
     assert table["value"].between(0, 1).all()
-    assert not table.duplicated(["measure", "group", "metric"]).any()
-    if arm == "plain":
-        assert set(table["measure"]) == {"words", "probe", "surroundings", "looks", "search", "filtering"}
-        assert {"backbone", "embedding", "span", "shuffled"} <= set(table["group"])
+    # What was asked is what the tables below, and so the numbers, are invented for.
+    columns = [name for name in table.columns if name not in ("value", "labels", "factor")]
+    expected = pd.DataFrame([one for one, _ in answered(arm)]).reindex(columns=columns)
+    depths = {"span"} if isinstance(arm, Arm) and arm.objective != "captions" else set()
+    assert set(map(str, table[columns].itertuples(index=False))) == {
+        str(one) for one in expected.itertuples(index=False) if one.depth not in depths
+    }
+    assert not table.duplicated([name for name in table.columns if name != "value"]).any()
+
+
+def test_pixels_are_asked_what_encoders_are() -> None:
+    table = measures.measure_pixels(tests=60, seed=0, device="cpu")
+    assert table["value"].between(0, 1).all()
+    assert set(table["factor"]) == {*asking.ASKED, LOOKALIKE, "digit"}
+    assert set(table["depth"]) == {"pixels"}
 
 
 # ---------------------------------------------------------------- numbers and rules
 
 
-def test_every_rule_of_the_chapter_names_a_value_that_is_measured(
-    standard: dict[str, pd.DataFrame], quick: dict[str, pd.DataFrame]
-) -> None:
-    named = limits.values(*(invented("smoke")[name] for name in TABLES))
-    assert all(isinstance(row.estimate, Estimate) and row.description for row in named)
-    assert len({row.name for row in named}) == len(named)
+def test_every_rule_of_the_chapter_names_a_value_that_is_measured(standard: pd.DataFrame, quick: pd.DataFrame) -> None:
+    named = numbers.values(invented("smoke"))
+    assert all(isinstance(value.estimate, Estimate) and value.description for value in named)
+    assert len({value.name for value in named}) == len(named)
     rules = [c for claim in load_claims() if claim.chapter == "06" for c in claim.conditions]
     assert rules
-    assert {c.value for c in rules} <= {f"06.{row.name}" for row in named}
-    assert {row.name for row in named} <= {row.name for row in limits.values(*(standard[name] for name in TABLES))}
-    fewer = {f"06.{row.name}" for row in limits.values(*(quick[name] for name in TABLES))}
+    assert {c.value for c in rules} <= {f"06.{value.name}" for value in named}
+    assert {value.name for value in named} <= {value.name for value in numbers.values(standard)}
+    fewer = {f"06.{value.name}" for value in numbers.values(quick)}
     assert {c.value for c in rules if c.role == "essential"} <= fewer
 
 
-def set_value(table: pd.DataFrame, value: float, **keys: str) -> None:
-    chosen = np.logical_and.reduce([table[name] == wanted for name, wanted in keys.items()])
-    assert chosen.any(), keys
-    table.loc[chosen, "value"] = value
+def with_value(table: pd.DataFrame, value: float, **where: object) -> pd.DataFrame:
+    """The table with another value in the rows that agree with ``where``."""
+    chosen = select(table, **where).index
+    assert len(chosen), where
+    return table.assign(value=table["value"].where(~table.index.isin(chosen), value))
 
 
-def test_known_answers_reach_the_values(standard: dict[str, pd.DataFrame]) -> None:
-    table, of_cards, pixels = (standard[name].copy() for name in TABLES)
-    words = {"measure": "words", "metric": "part"}
-    for arm, value in (("plain", 0.25), ("details_005", 0.4), ("details_100", 0.85)):
-        set_value(table, value, arm=arm, **words)
-    for arm, value in (("plain", 0.97), ("details_100", 0.7)):
-        set_value(table, value, arm=arm, measure="words", metric="object" if arm == "plain" else "count")
-    for task in TASKS:
-        set_value(table, 1.0, arm="labels", measure="probe", group="embedding", metric=task)
-    set_value(table, 0.55, arm="all_040", measure="words", metric="object")
-    set_value(table, 0.9, arm="plain", measure="surroundings", group="other", metric="right")
-    set_value(table, 0.3, arm="together_090", measure="surroundings", group="other", metric="right")
-    for picture, value in (("whole", 1.0), ("look", 0.625), ("parts", 0.25)):
-        set_value(table, value, arm="plain", measure="looks", group=picture, metric="right")
-    set_value(table, 0.5, arm="plain", measure="looks", group="conflict", metric="look")
-    set_value(table, 0.2, arm="plain", measure="looks", group="conflict", metric="parts")
-    set_value(of_cards, 0.4, arm="cards_silent", group="embedding", metric="handwritten")
-    set_value(pixels, 0.75, measure="cards", group="pixels", metric="handwritten")
-    named = {row.name: row.estimate.value for row in limits.values(table, of_cards, pixels)}
+def test_known_answers_reach_the_values(standard: pd.DataFrame) -> None:
+    by_hand: dict[str, object] = {"depth": "embedding", "factor": "digit", "pictures": "handwritten"}
+    known: list[tuple[float, dict[str, object]]] = [
+        (0.25, {"arm": PLAIN, "metric": "words", "factor": "part"}),
+        (0.4, {"arm": RARE, "metric": "words", "factor": "part"}),
+        (0.85, {"arm": DETAILED, "metric": "words", "factor": "part"}),
+        (0.97, {"arm": PLAIN, "metric": "words", "factor": "object"}),
+        (0.7, {"arm": DETAILED, "metric": "words", "factor": "count"}),
+        *((1.0, {"arm": LABELS, "metric": "probe", "depth": "embedding", "factor": task}) for task in TASKS),
+        (0.55, {"arm": NOISY, "metric": "words", "factor": "object"}),
+        (0.9, {"arm": PLAIN, "metric": "right", "pictures": "other"}),
+        (0.3, {"arm": TIED, "metric": "right", "pictures": "other"}),
+        (0.8, {"arm": LABELS, "metric": "right", "pictures": "other"}),
+        (0.7, {"arm": TIED_LABELS, "metric": "right", "pictures": "other"}),
+        (1.0, {"arm": PLAIN, "metric": "right", "pictures": "whole"}),
+        (0.625, {"arm": PLAIN, "metric": "right", "pictures": "look"}),
+        (0.25, {"arm": PLAIN, "metric": "right", "pictures": "parts"}),
+        (0.5, {"arm": PLAIN, "metric": "as_look"}),
+        (0.2, {"arm": PLAIN, "metric": "as_parts"}),
+        (0.4, {"arm": CARDS_SILENT, "metric": "probe", **by_hand}),
+        (0.75, {"metric": "probe", **by_hand, "depth": "pixels"}),
+    ]
+    table = standard
+    for value, where in known:
+        table = with_value(table, value, **where)
+    named = {value.name: value.estimate.value for value in numbers.values(table)}
     expected = {
         "c40_recovered_5": 25,
         "c40_gain_5": 15,
         "c35_gap_named": (3 + 15 + 30) / 3,
         "c39_loss_40": 42,
         "c41_drop": 60,
+        "c41_captions": 50,
         "c42_kept": 100 * (0.625 - 1 / 12) / (11 / 12),
         "c42_follows_look": 30,
         "c38_probe_gap": -35,
@@ -354,46 +383,46 @@ def test_known_answers_reach_the_values(standard: dict[str, pd.DataFrame]) -> No
         assert named[name] == pytest.approx(value), name
 
 
-def test_groups_and_look_alikes_are_compared_above_their_own_chance(standard: dict[str, pd.DataFrame]) -> None:
-    table = standard["table"].copy()
-    set_value(table, 1 / 3, arm="coarse", measure="words", metric="group")
-    set_value(table, 1 / 4, arm="coarse", measure="words", metric="lookalike")
-    named = {row.name: row.estimate.value for row in limits.values(table, standard["of_cards"], standard["pixels"])}
+def test_groups_and_look_alikes_are_compared_above_their_own_chance(standard: pd.DataFrame) -> None:
+    table = with_value(standard, 1 / 3, arm=COARSE, metric="words", factor="group")
+    table = with_value(table, 1 / 4, arm=COARSE, metric="words", factor=LOOKALIKE)
+    named = {value.name: value.estimate.value for value in numbers.values(table)}
     assert named["c36_gap_words"] == pytest.approx(0, abs=1e-9)
 
 
-FIGURES: dict[str, tuple[Any, Any, Any]] = {
-    "words_and_labels": (limits.tasks_table, ("table", "pixels"), draw.words_and_labels),
-    "fine_and_coarse": (limits.fine_table, ("table", "pixels"), draw.fine_and_coarse),
-    "counting": (limits.count_table, ("table", "pixels"), draw.counting),
-    "digits": (limits.digit_table, ("of_cards", "pixels"), draw.digits),
-    "noise": (limits.noise_table, ("table",), draw.noise),
-    "rare_details": (limits.details_table, ("table",), draw.rare_details),
-    "surroundings": (limits.surroundings_table, ("table",), draw.surroundings),
-    "search": (limits.search_table, ("table",), draw.search),
-    "filtering": (limits.filtering_table, ("table",), draw.filtering),
-}
+FIGURES: list[tuple[FigureSpec, Callable[[pd.DataFrame], pd.DataFrame]]] = [
+    (figures.WORDS_AND_LABELS, tables.tasks_table),
+    (figures.FINE_AND_COARSE, tables.fine_table),
+    (figures.COUNTING, tables.count_table),
+    (figures.DIGITS, tables.digit_table),
+    (figures.NOISE, tables.noise_table),
+    (figures.RARE_DETAILS, tables.details_table),
+    (figures.SURROUNDINGS, tables.surroundings_table),
+    (figures.SEARCH, tables.search_table),
+    (figures.FILTERING, tables.filtering_table),
+]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("spec", "make"), FIGURES, ids=lambda of: getattr(of, "name", ""))
 @pytest.mark.parametrize("profile", ["quick", "standard"])
-def test_figures_draw_and_describe_any_profile(name: str, profile: str, request: pytest.FixtureRequest) -> None:
-    tables = request.getfixturevalue(profile)
-    make, needs, figure_of = FIGURES[name]
-    rows = make(*(tables[need] for need in needs))
-    assert rows["value"].between(-100, 101).all()
+def test_figures_draw_and_describe_any_profile(
+    spec: FigureSpec, make: Any, profile: str, request: pytest.FixtureRequest
+) -> None:
+    shown = make(request.getfixturevalue(profile))
+    assert shown["value"].between(-100, 101).all()
     with style("dark"):
-        figure = figure_of(rows)
-    assert len(getattr(draw, f"describe_{name}")(rows)) > 60
+        figure = spec.draw(shown)
+    assert figure.get_suptitle() == spec.title
+    assert len(spec.describe(shown)) > 60
     plt.close(figure)
 
 
-def test_pictures_are_drawn_from_what_is_saved(quick: dict[str, pd.DataFrame]) -> None:
-    gallery = limits.gallery()
-    looks = pd.concat([limits.looks_gallery(), limits.looks_table(quick["table"])], ignore_index=True)
+def test_pictures_are_drawn_from_what_is_saved(quick: pd.DataFrame) -> None:
+    worlds = gallery.worlds()
+    looks = pd.concat([gallery.looks(), tables.looks_table(quick)], ignore_index=True)
     with style("light"):
-        figures = [draw.pictures(gallery), draw.look_and_parts(looks)]
-    assert "tomatoes" in draw.describe_pictures(gallery)
-    assert "outlines" in draw.describe_look_and_parts(looks)
-    for figure in figures:
+        drawn = [gallery.PICTURES.draw(worlds), gallery.LOOK_AND_PARTS.draw(looks)]
+    assert "tomatoes" in gallery.PICTURES.describe(worlds)
+    assert "outlines" in gallery.LOOK_AND_PARTS.describe(looks)
+    for figure in drawn:
         plt.close(figure)

@@ -7,34 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from clip_invariance.chapters.c1_places import place_informative, place_support, red_green
-from clip_invariance.chapters.c2_orbits import training as orbit_training
+from clip_invariance.chapters.c1_places import informative, red_green
+from clip_invariance.chapters.c1_places.arms import PATIENT, Arm, budget
+from clip_invariance.chapters.c2_orbits import arms as orbit_arms
 from clip_invariance.chapters.c3_captions import training as caption_training
 from clip_invariance.chapters.c3_captions import words_training as caption_words_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.chapters.c5_recovery import arms as recovery_arms
-from clip_invariance.chapters.c6_limits import training as limits_training
+from clip_invariance.chapters.c6_limits import arms as limits_arms
 from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
-from clip_invariance.worlds import cards, collages
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import cards, collages, placed
 from clip_invariance.worlds.digits import NATIVE_SIZE
 from clip_invariance.worlds.red_green import SIZE as SQUARES_SIZE
 
 PAGE = (Path(__file__).parents[1] / "book" / "methods.md").read_text(encoding="utf-8")
 
 
-def of_networks(architecture: str) -> tuple[object, ...]:
-    budget = place_support.BUDGETS.get(architecture, place_support.DEFAULT_BUDGET)
-    return "1", budget.images, scenes.SIZE, budget.steps, budget.batch, budget.rate
+def of_networks(arm: Arm) -> tuple[object, ...]:
+    full = budget(arm)
+    return "1", full.images, placed.SIZE, full.steps, full.batch, full.rate
 
 
 def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
-    caption, word, car, limit = caption_training, caption_words_training, dashcam_training, limits_training
+    caption, word, car = caption_training, caption_words_training, dashcam_training
+    collage, card = (sizes.at(PROFILES[profile]) for sizes in (limits_arms.COLLAGES, limits_arms.CARDS))
     rate = encoders.RATES["conv"]
-    digits, informative = orbit_training, place_informative
+    digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
     schedule = dashcam_arms.SCHEDULE.at(PROFILES[profile])
     shapes = {
         name: (
@@ -47,15 +48,15 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
         )
     }  # fmt: skip
     return {
-        "CNNs": of_networks("zero_pool"),
-        "MLP": of_networks("mlp"),
-        "ViT": of_networks("vit"),
-        "ViT, ten times as long": of_networks(place_support.PATIENT),
+        "CNNs": of_networks(Arm("zero_pool", "everywhere")),
+        "MLP": of_networks(Arm("mlp", "everywhere")),
+        "ViT": of_networks(Arm("vit", "everywhere")),
+        "ViT, ten times as long": of_networks(PATIENT[0]),
         "torus CNNs of claim C05, noisy pictures": (
-            "1", informative.IMAGES[profile], scenes.SIZE, informative.STEPS[profile], 32, 0.003,
+            "1", homes.images, placed.SIZE, homes.steps, informative.BATCH, informative.RATE,
         ),
         "orbit models": (
-            "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
+            "2", digits.images, NATIVE_SIZE, orbit_arms.STEPS.at(PROFILES[profile]), digits.batch, digits.rate,
         ),
         "CLIPs, caption policies": (
             "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
@@ -66,9 +67,9 @@ def rows(profile: str) -> dict[str, tuple[object, ...]]:
             "4, 5", schedule.images, car.SIZE, schedule.steps, car.BATCH, car.RATE,
         ),
         "CLIPs of collages": (
-            "6", limit.IMAGES[profile], collages.SIZE, limit.STEPS[profile], limit.BATCH, limit.RATE,
+            "6", collage.images, collages.SIZE, collage.steps, collage.batch, collage.rate,
         ),
-        "CLIPs of cards": ("6", limit.IMAGES[profile], cards.SIZE, limit.CARD_STEPS[profile], limit.BATCH, limit.RATE),
+        "CLIPs of cards": ("6", card.images, cards.SIZE, card.steps, card.batch, card.rate),
     }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_the_table_of_trainings_says_what_the_code_does(profile: str) -> None:
 
 
 def test_the_table_and_the_text_below_it_say_how_the_squares_are_trained() -> None:
-    usual, quick = red_green.SCALES["standard"], red_green.SCALES["quick"]
+    usual, quick = (red_green.SIZES.at(PROFILES[name]) for name in ("standard", "quick"))
     steps = usual.epochs * usual.images // usual.batch
     assert f"as published | 1 | {usual.images:,} | {SQUARES_SIZE} | {steps} at most | {usual.batch} |" in PAGE
     assert f"trains them for {quick.epochs * quick.images // quick.batch} steps of {quick.batch} pictures" in PAGE

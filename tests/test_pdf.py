@@ -49,7 +49,7 @@ def test_a_browser_that_prints_nothing(tmp_path: Path) -> None:
 def test_title_page_says_which_results_and_who(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p")
     text = title_page(read_inputs(project, "published", claims_file))
-    assert text.startswith("# Captions Define Invariance: an executable technical report\n")
+    assert text.startswith("# Captions Define Invariance\\: an executable technical report\n")  # no character is markup
     for part in ("The Captions Define Invariance authors", "profile standard · CPU · not a full run", "**Abstract.**"):
         assert part in text
     (project / "CITATION.cff").unlink()

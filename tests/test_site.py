@@ -38,7 +38,7 @@ from clip_invariance.site.build import (
 )
 from clip_invariance.site.figures import readable_share
 from clip_invariance.site.sphinx_pages import Origin, banner, citation
-from site_fixture import REPOSITORY, STEM, built_project, make_project, write_results
+from site_fixture import REPOSITORY, STEM, built_project, make_project, sign, write_results
 
 
 @pytest.fixture(scope="session")
@@ -368,12 +368,13 @@ def test_source_without_results(tmp_path: Path, source: str, error: type[Excepti
 
 def test_failed_cell_is_refused(tmp_path: Path) -> None:
     project, claims_file = make_project(tmp_path / "p")
-    inputs = read_inputs(project, "published", claims_file)
     path = project / "figures" / "01" / NOTEBOOK
     notebook = nbformat.read(path, as_version=4)
     failure = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
     notebook.cells[-1].outputs = [failure]
     nbformat.write(notebook, path)
+    sign(path.parent)
+    inputs = read_inputs(project, "published", claims_file)
     with pytest.raises(ReportError, match="a cell failed in this run"):
         stage(inputs, tmp_path / "staging")
 
@@ -403,7 +404,8 @@ def test_duration(seconds: float, words: str) -> None:
 
 
 def test_text_from_results_cannot_become_markup() -> None:
-    assert plain("a|b <b>*x*</b>\n[y](z)") == r"a\|b \<b\>\*x\*\</b\> \[y\](z)"
+    assert plain("a|b <b>*x*</b>\n[y](z)") == r"a\|b \<b\>\*x\*\<\/b\> \[y\]\(z\)"
+    assert plain("a\u2028:::\x85- b\x1b[1m") == r"a \:\:\: \- b\\x1b\[1m"  # nothing begins a line
 
 
 @pytest.mark.skipif(

@@ -18,6 +18,7 @@ from clip_invariance.measure.tables import (
     rows,
     seeds_in_which,
     select,
+    with_arms,
 )
 from clip_invariance.profiles import PROFILES, Scale, run_in
 from clip_invariance.units import label, plain
@@ -126,3 +127,9 @@ def test_a_share_of_seeds_is_counted_and_has_wilsons_interval(table: pd.DataFram
     assert (value.kind, value.unit, value.estimate.value) == ("share", "%", pytest.approx(200 / 3))
     assert 0 < value.estimate.low < value.estimate.high < 100
     assert seeds_in_which("above", samples[:0] > 50, "figure", "none") is None
+
+
+def test_arms_say_in_columns_what_they_are_and_rows_of_others_are_left_out(table: pd.DataFrame) -> None:
+    found = with_arms(table, [ALWAYS], "mention", "since")
+    assert set(found["arm"]) == {label(ALWAYS)}
+    assert found[["mention", "since"]].drop_duplicates().to_numpy().tolist() == [[1.0, "standard"]]

@@ -1,4 +1,4 @@
-"""The six statements of the theory page, each checked where every image and caption can be written down."""
+"""The first six statements of the theory page, each checked where every image and caption can be written down."""
 
 from __future__ import annotations
 

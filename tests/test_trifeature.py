@@ -150,9 +150,9 @@ def test_no_scenes() -> None:
     [
         (lambda: sample(-1, 0), "n is -1"),
         (lambda: sample(2, 0, given={"size": 0}), "unknown factor 'size'"),
-        (lambda: sample(2, 0, given={"shape": 10}), "shape is 10"),
-        (lambda: change(sample(2, 0), "colour", torch.tensor([0, 11])), "colour is 11"),
-        (lambda: change(sample(2, 0), "colour", torch.tensor([0.0, 1.0])), "colour is (2,) torch.float32"),
+        (lambda: sample(2, 0, given={"shape": 10}), "shape=10: expected 0 to 9 (circle, triangle"),
+        (lambda: change(sample(2, 0), "colour", torch.tensor([0, 11])), "colour=11: expected 0 to 9"),
+        (lambda: change(sample(2, 0), "colour", torch.tensor([0.0, 1.0])), "colour has type torch.float32"),
         (lambda: render(sample(2, 0), size=8), "size is 8"),
         (lambda: render(Scenes({"shape": torch.zeros(1).long()}, {})), "factor colour is missing"),
     ],

@@ -5,7 +5,8 @@ A results folder belongs to one chapter. It holds figures and tables (``<name>.s
 ``notebook.ipynb`` and ``run.json``, which lists the SHA-256 of every other file and is written last: a folder without
 it is incomplete.
 
-The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field.
+The folder may come from a stranger (``clip-invariance verify --from``), so that readers check every field and follow no
+link. What is in the files that are not records is checked in :mod:`clip_invariance.report.boundary`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from clip_invariance.errors import ReportError, UsageError
+from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.measure.statistics import Kind
 from clip_invariance.profiles import PROFILES, get_profile
 
@@ -30,6 +32,8 @@ PUBLISHED = "published"
 NOTEBOOK = "notebook.ipynb"
 #: Largest record that is read; published ones take less than a hundredth of it.
 MAX_RECORD_BYTES = 10_000_000
+#: Largest file of a run that is read; the largest published one takes a tenth of it.
+MAX_FILE_BYTES = 20_000_000
 #: Decimals that a value may be printed with.
 MAX_DIGITS = 6
 
@@ -37,10 +41,19 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=80)]
 ChapterId = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.dark)?\.(svg|csv|json|ipynb)$", max_length=100)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, StringConstraints(max_length=2000)]
+#: One line of text: no control characters, no separators of lines, nothing that turns the direction of writing.
+LINE = r"^[^\p{Cc}\p{Zl}\p{Zp}\x{061C}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2066}-\x{2069}]*$"
+Text = Annotated[str, StringConstraints(pattern=LINE, max_length=2000)]
+Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{7,64}|unknown|)$")]
+Moment = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{1,20}(Z|[+-][0-9:]{4,6})?$")]
+NotebookPath = Annotated[str, StringConstraints(pattern=r"^notebooks/[0-9]{2}_[A-Za-z0-9_]{1,80}\.ipynb$")]
+Device = Annotated[str, StringConstraints(pattern=r"^[a-z0-9:]{1,20}$")]
+Versions = Annotated[dict[Text, Text], Field(max_length=200)]
+Parameter = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
 ProfileName = Literal["smoke", "quick", "standard", "full"]
 Seconds = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Pixels = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Record(BaseModel):
@@ -68,7 +81,7 @@ class Value(Record):
     high: float
     n: Annotated[int, Field(ge=0)]
     spread: Annotated[float, Field(ge=0)]
-    unit: Annotated[str, StringConstraints(max_length=30)]
+    unit: Annotated[str, StringConstraints(pattern=LINE, max_length=30)]
     digits: Annotated[int, Field(ge=0, le=MAX_DIGITS)]
     tolerance: Annotated[float, Field(ge=0)]
     figure: Name | Literal[""]
@@ -80,6 +93,9 @@ class Value(Record):
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low lies above high")
+        rounding = 1e-6 * max(1.0, abs(self.value))
+        if not self.low - rounding <= self.value <= self.high + rounding:
+            raise ValueError("value lies outside its own interval")
         if len(self.samples) not in (0, self.n):
             raise ValueError(f"{len(self.samples)} samples are not one for each of {self.n} seeds")
         return self
@@ -91,35 +107,39 @@ class ChapterValues(Record):
     schema_version: Literal[1] = Field(alias="schema")
     chapter: ChapterId
     profile: ProfileName
-    values: dict[Name, Value]
+    values: Annotated[dict[Name, Value], Field(max_length=10_000)]
 
 
 class Sidecar(Record):
-    """``<figure>.json``: what a figure or table shows and how it came to be."""
+    """``<figure>.json``: what a figure or table shows and how it came to be.
+
+    ``values`` is the kind of number in the column ``value`` of its table; None if it holds several, or did not say.
+    """
 
     name: Name
     title: Text
     alt: Text
     chapter: ChapterId
-    notebook: Text
+    notebook: NotebookPath
     experiment: Text
     kind: Literal["figure", "table"]
     profile: ProfileName
     seeds: Count
-    device: Text
+    device: Device
     device_name: Text
-    versions: dict[str, Text]
-    commit: Text
+    versions: Versions
+    commit: Commit
     dirty: bool
     key: Digest
     units: Count
     compute_seconds: Seconds
     wall_seconds: Seconds
     peak_memory_mb: Annotated[float, Field(ge=0)]
-    width_px: Count
-    height_px: Count
-    created: Text
-    attribution: list[Text]
+    width_px: Pixels
+    height_px: Pixels
+    created: Moment
+    attribution: Annotated[list[Text], Field(max_length=100)]
+    values: Kind | None = None
 
 
 class RunRecord(Record):
@@ -127,24 +147,24 @@ class RunRecord(Record):
 
     schema_version: Literal[1] = Field(alias="schema")
     chapter: ChapterId
-    notebook: Text
+    notebook: NotebookPath
     profile: ProfileName
     seeds: Count
-    device: Text
+    device: Device
     device_name: Text
-    versions: dict[str, Text]
-    commit: Text
+    versions: Versions
+    commit: Commit
     dirty: bool
     rules: Digest
-    parameters: dict[str, Any]
-    started: Text
+    parameters: dict[Parameter, Any]
+    started: Moment
     wall_seconds: Seconds
     compute_seconds: Seconds
     units: Count
     reused: Count
     peak_memory_mb: Annotated[float, Field(ge=0)]
-    figures: list[Name]
-    files: dict[FileName, Digest]
+    figures: Annotated[list[Name], Field(max_length=1000)]
+    files: Annotated[dict[FileName, Digest], Field(max_length=5000)]
 
 
 @dataclass(frozen=True)
@@ -155,28 +175,90 @@ class Results:
     values: ChapterValues
     run: RunRecord
 
+    def file(self, name: str) -> bytes:
+        """The bytes of one of the run's files, which must be those that it wrote.
+
+        Raises:
+            ReportError: naming the file, if it is missing, no ordinary file, too large or was changed.
+        """
+        path = self.folder / name
+        if name not in self.run.files:
+            raise ReportError(f"{path} is not among the files of the run: run the chapter again")
+        content = read_bytes(path, MAX_FILE_BYTES, "run the chapter again")
+        if hashlib.sha256(content).hexdigest() != (digest := self.run.files[name]):
+            if _other_line_endings(content, digest):
+                raise ReportError(
+                    f"{path} has other line endings than when it was written, as git and unpackers may change them: get it "
+                    "again as it was (git: `git config core.autocrlf false`, delete the file, `git checkout -- .`)"
+                )
+            raise ReportError(f"{path} was changed after the run: run the chapter again")
+        return content
+
+
+def _other_line_endings(content: bytes, digest: str) -> bool:
+    """Whether content of that digest was written, and its line endings are all that changed."""
+    unix = content.replace(b"\r\n", b"\n")
+    return digest in (hashlib.sha256(text).hexdigest() for text in (unix, unix.replace(b"\n", b"\r\n")))
+
 
 # ---------------------------------------------------------------- readers
 
 R = TypeVar("R", bound=Record)
 
 
-def read_record(path: Path, model: type[R]) -> R:
+def read_bytes(path: Path, most: int = MAX_RECORD_BYTES, if_missing: str = "the results there are incomplete") -> bytes:
+    """The content of an ordinary file of at most ``most`` bytes.
+
+    Links are not followed: a stranger's folder could so name a file of the reader's. A pipe or a device would never end.
+
+    Raises:
+        ReportError: naming the file, if it is anything else.
+    """
     try:
-        if not path.is_file():  # a pipe or a device would never end
-            raise FileNotFoundError
-        if (size := path.stat().st_size) > MAX_RECORD_BYTES:
-            raise ReportError(f"{path} takes {size / 1e6:.0f} MB, too much for a record of results")
-        # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
-        return model.model_validate_json(path.read_bytes())
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise ReportError(f"{path} is missing: the results there are incomplete") from None
+        raise ReportError(f"{path} is missing: {if_missing}") from None
+    except OSError as error:
+        why = "is a link: copy the file itself there" if path.is_symlink() else f"cannot be read: {error.strerror}"
+        raise ReportError(f"{path} {why}") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ReportError(f"{path} is no ordinary file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ReportError(f"{path} takes more than {most / 1e6:.0f} MB, too much for a file of results")
+    return content
+
+
+def read_record(path: Path, model: type[R]) -> R:
+    """Read a record of at most ``MAX_RECORD_BYTES``.
+
+    Raises:
+        ReportError: naming file and field, if it is missing or malformed.
+    """
+    return parse_record(path, read_bytes(path), model)
+
+
+def parse_record(path: Path, content: bytes, model: type[R]) -> R:
+    """The record in ``content``, which was read from ``path``.
+
+    Raises:
+        ReportError: naming file and field, if it is malformed.
+    """
+    try:
+        # bytes, so that JSON's own rules apply (strings stay strings, NaN is refused by the model)
+        return model.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ReportError(f"{path}: {field}: {first['msg'].lower()}") from None
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from None
+        raise ReportError(f"{path}: {what_is_wrong(error)}") from None
+    except ValueError as error:
+        raise ReportError(f"{path} cannot be read: {printable(error)}") from None
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """Field and message of the first problem, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = printable(".".join(str(part) for part in first["loc"]), 80) or "the file"
+    return f"{field}: {printable(first['msg'].lower())}"
 
 
 def checked(model: type[R], where: str, **fields: object) -> R:
@@ -240,14 +322,14 @@ def check_files(results: Results) -> None:
     """Compare every file of a run with the digest taken when it was written.
 
     Raises:
-        ReportError: naming the first file that is missing or was changed.
+        ReportError: as :meth:`Results.file`, for the first file with a problem, and naming a file that should be listed.
     """
-    for name, digest in results.run.files.items():
-        path = results.folder / name
-        if not path.is_file():
-            raise ReportError(f"{path} is missing: run the chapter again")
-        if sha256(path) != digest:
-            raise ReportError(f"{path} was changed after the run: run the chapter again")
+    run = results.run
+    expected = {"values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
+    if lacking := sorted(expected - run.files.keys()):
+        raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
+    for name in run.files:
+        results.file(name)
 
 
 def sha256(path: Path) -> str:
@@ -263,14 +345,26 @@ def find_project() -> Path:
     """The report's folder: ``$CLIP_INVARIANCE_PROJECT``, or the nearest one upwards with _toc.yml and notebooks/.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or if it has a package of its own and another one is imported here: results of that
+            code would be signed with this folder's commit.
     """
     asked = os.environ.get("CLIP_INVARIANCE_PROJECT")
     start = Path(asked) if asked else Path.cwd()
     for folder in [start.resolve()] if asked else [start, *start.parents]:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            _check_package(folder)
             return folder
     raise UsageError(f"{start} is not inside the report (no _toc.yml and notebooks/): change to its folder first")
+
+
+def _check_package(project: Path) -> None:
+    own, imported = project / "src" / "clip_invariance", Path(__file__).parent
+    if own.is_dir() and not own.samefile(imported):
+        raise UsageError(
+            f"this is the code of {printable(str(imported))}, but the report is in {printable(str(project))}: after a move "
+            "or a copy call `make site` there once, and use its own .venv/bin/clip-invariance (without make: "
+            "pip install --editable .)"
+        )
 
 
 def notebooks(project: Path) -> dict[str, Path]:
@@ -279,21 +373,26 @@ def notebooks(project: Path) -> dict[str, Path]:
 
 
 def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
-    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
+    """Notebooks by chapter id; chapters are named 1, 01, or by the notebook's stem or path. None asked: all.
 
     Raises:
-        UsageError: if one does not exist.
+        UsageError: if one does not exist, is another file of that name, or is named twice.
     """
     known = notebooks(project)
     if not known:
         raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
     names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
-    chosen = []
+    chosen: list[str] = []
     for name in asked:
         key = Path(name).name.removesuffix(".ipynb")
         key = key.zfill(2) if key.isdigit() else key
+        if os.sep in name and key in names and Path(name).parent.resolve() != (project / "notebooks").resolve():
+            raise UsageError(f"{printable(name)} is not a chapter's notebook: those are in {project / 'notebooks'}")
         if key not in names:
-            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
+            shown = printable(name)
+            raise UsageError(f"there is no chapter '{shown}': choose from {', '.join(known)} or a notebook's name")
+        if names[key] in chosen:
+            raise UsageError(f"chapter {names[key]} is named twice")
         chosen.append(names[key])
     return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
 
@@ -309,8 +408,16 @@ def store_folder(project: Path) -> Path:
 
 
 def complete_folders(figures: Path) -> dict[str, Path]:
-    """Complete results folders in a ``figures/`` folder by chapter id."""
-    return {path.parent.name: path.parent for path in sorted(figures.glob("[0-9][0-9]/run.json"))}
+    """Complete results folders in a ``figures/`` folder by chapter id.
+
+    Raises:
+        ReportError: if one is a link, which a stranger's folder could use to name one of the reader's.
+    """
+    found = {path.parent.name: path.parent for path in sorted(figures.glob("[0-9][0-9]/run.json"))}
+    for folder in (figures, *found.values()):
+        if found and folder.is_symlink():
+            raise ReportError(f"{folder} is a link: copy the folder itself there")
+    return found
 
 
 def results_folders(project: Path, source: str) -> dict[str, Path]:
@@ -360,7 +467,11 @@ def read_folders(folders: Mapping[str, Path]) -> dict[str, Results]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    """Write a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: naming the file, also where the system names none, as of a full disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
@@ -368,8 +479,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide published files from others
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
+from clip_invariance.measure.statistics import Kind
+
 
 @dataclass(frozen=True)
 class FigureSpec:
@@ -20,6 +22,7 @@ class FigureSpec:
         draw: the table -> the figure.
         describe: the table -> what a reader who cannot see the figure should know.
         attribution: credits that must stand beside the figure.
+        values: what kind of number the table's column ``value`` holds; None where a column ``kind`` says it row by row.
     """
 
     name: str
@@ -28,3 +31,4 @@ class FigureSpec:
     draw: Callable[[pd.DataFrame], Figure]
     describe: Callable[[pd.DataFrame], str]
     attribution: tuple[str, ...] = ()
+    values: Kind | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,8 @@ class Estimate:
 #: 100 % is possible; a ratio compares two numbers in percent, and may lie anywhere; a difference has a sign; a count is of
 #: things; all else (a slope, a distance, d') is a number.
 Kind = Literal["share", "ratio", "difference", "count", "number"]
+#: The unit of a kind where nothing else is said.
+UNITS: dict[Kind, str] = {"share": "%", "ratio": "%", "difference": "points", "count": "", "number": ""}
 
 
 @dataclass(frozen=True)
@@ -146,3 +149,10 @@ def summarise(table: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFra
         names = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         rows.append({**names, "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n})
     return pd.DataFrame(rows)
+
+
+def digits_of(half_width: float) -> int:
+    """Decimals so that half of an interval keeps one digit: 0.4 -> 1, 3 -> 0, 0.02 -> 2; 1 if there is no width."""
+    if not half_width > 0 or not math.isfinite(half_width):
+        return 1
+    return min(max(-math.floor(math.log10(half_width)), 0), 4)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.statistics import (
+    UNITS,
     Estimate,
     Kind,
     NamedValue,
@@ -103,6 +104,17 @@ def mean_over(table: pd.DataFrame, column: str, names: Iterable[str], **where: o
     return side_by_side.mean(axis=1)
 
 
+def with_arms(table: pd.DataFrame, arms: Iterable[object], *names: str) -> pd.DataFrame:
+    """The rows of these arms, with what the arms say in columns of their own: for figures that are drawn by it.
+
+    Args:
+        arms: dataclasses that have the fields ``names``.
+    """
+    known = {label(arm): arm for arm in arms}
+    chosen = table[table["arm"].isin(list(known))]
+    return chosen.assign(**{name: [getattr(known[arm], name) for arm in chosen["arm"]] for name in names})
+
+
 def _said(where: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={label(value)!r}" for name, value in where.items()) or "the whole table"
 
@@ -145,8 +157,7 @@ def mean(
     """
     if not len(samples):
         return None
-    units: dict[Kind, str] = {"share": "%", "ratio": "%", "difference": "points", "count": "", "number": ""}
-    shown = units[kind] if unit is None else unit
+    shown = UNITS[kind] if unit is None else unit
     return NamedValue(name, mean_over_seeds(samples.to_numpy()), shown, figure, description, digits, kind)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES, get_profile
+from clip_invariance.report import boundary
+from clip_invariance.report.words import plain
 from clip_invariance.results import (
     NOTEBOOK,
     PUBLISHED,
@@ -17,14 +19,14 @@ from clip_invariance.results import (
     complete_folders,
     load_results,
     read_folders,
-    read_sidecar,
     run_folder,
     select_chapters,
     swap_folder,
     write_bytes,
+    write_json,
 )
 from clip_invariance.rules.claims import load_claims, rules_digest
-from clip_invariance.run.provenance import now
+from clip_invariance.run.provenance import UNKNOWN, now
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"
@@ -51,7 +53,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
     before = load_results(project, PUBLISHED)
     claims = load_claims()
     for chapter, results in runs.items():
-        _check(results, rules_digest(claims, chapter))
+        _check(project, results, rules_digest(claims, chapter))
         if not force and (objection := _objection(results, before.get(chapter))):
             raise ReportError(f"chapter {chapter}: {objection}, or publish it with --force")
     lines = []
@@ -61,7 +63,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
         edited = ", edited tree" if run.dirty else ""
         lines.append(
             f"- {now()[:10]}: chapter {chapter} at profile {run.profile} "
-            f"({run.seeds} seeds, {run.device_name}, commit {run.commit[:10]}{edited}): "
+            f"({run.seeds} seeds, {plain(run.device_name)}, commit {run.commit[:10]}{edited}): "
             f"{_news(results, before.get(chapter))}"
         )
         _add_to_changelog(project / "CHANGELOG.md", lines[-1], chapter)
@@ -70,7 +72,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
 
 def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[str, Results]:
     asked = select_chapters(project, chapters) if chapters else None
-    names = [get_profile(profile).name] if profile else sorted(PROFILES, key=lambda p: -PROFILES[p].rank)
+    names = [get_profile(profile).name] if profile is not None else sorted(PROFILES, key=lambda p: -PROFILES[p].rank)
     for name in names:
         found = complete_folders(run_folder(project, name) / "figures")
         if found and (asked is None or asked.keys() <= found.keys()):
@@ -80,7 +82,7 @@ def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[s
     raise UsageError(f"no complete run of {what} {where}: start one with `clip-invariance run`")
 
 
-def _check(results: Results, rules: str) -> None:
+def _check(project: Path, results: Results, rules: str) -> None:
     """What no --force can mend."""
     run, folder = results.run, results.folder
     if run.profile == "smoke":
@@ -91,18 +93,22 @@ def _check(results: Results, rules: str) -> None:
     if lacking := sorted(expected - run.files.keys()):
         raise ReportError(f"{folder} lacks {', '.join(lacking)}: run the chapter with `clip-invariance run`")
     check_files(results)
-    for name in run.figures:
-        read_sidecar(folder / f"{name}.json")
     for name in run.files:
         if name.endswith(".svg") and (size := (folder / name).stat().st_size) > MAX_FIGURE_BYTES:
             raise ReportError(
                 f"{folder / name} takes {size / 1000:.0f} kB, more than {MAX_FIGURE_BYTES // 1000}: rasterise its parts"
             )
+    boundary.passed(results)
+    boundary.notebook(select_chapters(project, [run.chapter])[run.chapter], results)
 
 
 def _objection(results: Results, before: Results | None) -> str:
     """Why a reader of the published page would be worse off; "" if not."""
     run, profile = results.run, PROFILES[results.run.profile]
+    if run.commit == UNKNOWN:
+        return (
+            "its folder has no git repository of its own, so that nobody can tell which code ran: run it in a checkout"
+        )
     if run.dirty:
         return "the code was edited but not committed when it ran: commit and run again"
     if run.seeds < profile.seeds:
@@ -119,8 +125,9 @@ def _copy(results: Results, target: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        for name in [*results.run.files, "run.json"]:
-            shutil.copyfile(results.folder / name, new / name)
+        for name in results.run.files:
+            write_bytes(new / name, results.file(name))
+        write_json(new / "run.json", results.run)
         swap_folder(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)

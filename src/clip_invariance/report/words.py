@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from clip_invariance.errors import printable
 from clip_invariance.report.numbers import NO_BREAK_SPACE
 from clip_invariance.results import RunRecord, Sidecar
 
@@ -33,8 +34,12 @@ def duration(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Text from a results file, safe inside a Markdown table: no markup, no cell borders, no line breaks."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#@~^&])", r"\\\1", re.sub(r"[ \t\r\n]+", " ", text))
+    """Text from a results file, safe anywhere in Markdown: one line, in which no character is markup.
+
+    >>> plain("a|b {{ c }}")
+    'a\\\\|b \\\\{\\\\{ c \\\\}\\\\}'
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", printable(text, 10_000))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -25,7 +25,7 @@ from scipy import stats
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import Theme, style
-from clip_invariance.measure.statistics import Estimate, Kind, NamedValue
+from clip_invariance.measure.statistics import Estimate, Kind, NamedValue, digits_of
 from clip_invariance.profiles import get_profile
 from clip_invariance.results import (
     ChapterId,
@@ -179,6 +179,7 @@ class Chapter:
         alt: str,
         experiment: str,
         attribution: Sequence[str] = (),
+        values: Kind | None = None,
     ) -> Picture:
         """Draw ``data`` for light and for dark pages, and save both with the data and where they came from.
 
@@ -187,13 +188,15 @@ class Chapter:
             alt: what a reader who cannot see the figure should know.
             experiment: what was done, in a sentence.
             attribution: credits that must stand beside the figure.
+            values: what kind of number the data's column ``value`` holds, so that pages can quote it; None where there are
+                several, which a column ``kind`` may tell apart.
 
         Raises:
             ReportError: if the name is taken or not a file name.
         """
         light, png = _draw(draw, data, "light", "svg", "png")
         (dark,) = _draw(draw, data, "dark", "svg")
-        self._save("figure", name, data, title, alt, experiment, attribution, svgs=(light, dark))
+        self._save("figure", name, data, title, alt, experiment, attribution, (light, dark), values)
         return Picture(title, alt, png)
 
     def show(self, spec: FigureSpec, data: pd.DataFrame) -> Picture:
@@ -206,6 +209,7 @@ class Chapter:
             alt=spec.describe(data),
             experiment=spec.experiment,
             attribution=spec.attribution,
+            values=spec.values,
         )
 
     def table(
@@ -217,9 +221,10 @@ class Chapter:
         experiment: str,
         alt: str = "",
         attribution: Sequence[str] = (),
+        values: Kind | None = None,
     ) -> pd.DataFrame:
         """Save a result that is shown as a table; the arguments are those of :meth:`figure`. Returns ``data``."""
-        self._save("table", name, data, title, alt, experiment, attribution)
+        self._save("table", name, data, title, alt, experiment, attribution, None, values)
         return data
 
     def value(
@@ -248,7 +253,7 @@ class Chapter:
         if name in self._values:
             raise ReportError(f"{where} is saved twice")
         if digits is None:
-            digits = _digits((estimate.high - estimate.low) / 2)
+            digits = digits_of((estimate.high - estimate.low) / 2)
         numbers = {field: float(getattr(estimate, field)) for field in ("value", "low", "high", "spread")}
         tolerance = _tolerance(numbers["spread"], estimate.n, digits)
         value = checked(
@@ -324,7 +329,8 @@ class Chapter:
         alt: str,
         experiment: str,
         attribution: Sequence[str],
-        svgs: tuple[bytes, bytes] | None = None,
+        svgs: tuple[bytes, bytes] | None,
+        values: Kind | None,
     ) -> None:
         where = f"{kind} {self.chapter}/{name}"
         if name in self._figures:
@@ -344,6 +350,7 @@ class Chapter:
             height_px=height,
             created=provenance.now(),
             attribution=list(attribution),
+            values=values,
         )
         if svgs:
             self._write(f"{name}.svg", svgs[0])
@@ -361,7 +368,9 @@ class Chapter:
             "profile": self.profile.name,
             "seeds": self.seeds,
             "device": self.device,
-            "device_name": provenance.device_name(self.device),
+            # Units of the store may have been carried here from other machines.
+            "device_name": ", ".join(sorted({e.device_name for e in entries if e.device_name}))
+            or provenance.device_name(self.device),
             "versions": self._versions,
             "commit": self._commit,
             "dirty": self._dirty,
@@ -409,13 +418,6 @@ def _with_params(unit: Unit, table: pd.DataFrame) -> pd.DataFrame:
             raise ReportError(f"{unit.name} returns a column {name!r} that contradicts its parameter of that name")
     rest = table.drop(columns=list(params), errors="ignore")
     return pd.concat([pd.DataFrame([params] * len(rest), index=rest.index), rest], axis="columns")
-
-
-def _digits(half_width: float) -> int:
-    """Decimals so that half the interval keeps one digit: 0.4 -> 1, 3 -> 0, 0.02 -> 2; 1 if there is no width."""
-    if not half_width > 0 or not math.isfinite(half_width):
-        return 1
-    return min(max(-math.floor(math.log10(half_width)), 0), 4)
 
 
 def _tolerance(spread: float, n: int, digits: int) -> float:

@@ -18,10 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
 from clip_invariance.errors import ReportError
+from clip_invariance.report import boundary
 from clip_invariance.report.verify import rerun_page
 from clip_invariance.report.words import NO_BREAK_HYPHEN, duration, machine, plain, run_line, short_commit, table
 from clip_invariance.results import (
@@ -38,7 +38,8 @@ from clip_invariance.results import (
     write_json,
 )
 from clip_invariance.rules.claims import CLAIMS_FILE, load_claims
-from clip_invariance.site.passive import check_notebook, check_picture
+from clip_invariance.run.provenance import git
+from clip_invariance.site.seal import seal
 from clip_invariance.site.sphinx_pages import Origin
 
 STAMP = "build.json"
@@ -48,7 +49,7 @@ CITATION = "CITATION.cff"
 MAKERS = ("rules", "report", "site")
 PAGE_SOURCES = (
     *("_config.yml", "_toc.yml", CITATION, "book", "notebooks", "figures"),
-    *(f"src/clip_invariance/{part}" for part in MAKERS),
+    *(f"src/clip_invariance/{part}" for part in (*MAKERS, "chapters/*/README.md")),
 )
 TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -102,6 +103,7 @@ def build_site(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIM
     stage(inputs, staging, paper)
     try:
         built = run_jupyter_book(staging)
+        seal(built, staging)
     except ReportError as error:
         before = f"; {site} still holds the pages built before" if (site / "index.html").is_file() else ""
         raise ReportError(f"{error}{before}") from error
@@ -131,12 +133,13 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
     yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
     for part in MAKERS:
         yield from sorted((Path(__file__).parents[1] / part).glob("*.py"))
-    folders = [project / "book", project / "notebooks"]
-    folders += [r.folder for group in (inputs.results, inputs.published) for r in group.values()]
-    if inputs.is_run:
-        folders.append(run_folder(project, inputs.source) / "notebooks")
-    for folder in folders:
+    yield from _rooms()
+    for folder in (project / "book", project / "notebooks"):
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+    for group in (inputs.results, inputs.published):
+        for results in group.values():  # not whatever else lies there
+            paths = (results.folder / name for name in sorted([*results.run.files, "run.json"]))
+            yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def inputs_digest(inputs: Inputs) -> str:
@@ -156,16 +159,10 @@ def last_change(project: Path) -> str:
     Not simply the newest commit, for which a site would have to be built again although no page has changed.
     """
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(project), *arguments, "--", *PAGE_SOURCES]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("log", "-1", "--format=%H")
-        changed = " with uncommitted changes" if commit and git("status", "--porcelain") else ""
-    except (OSError, subprocess.CalledProcessError):
+    commit = git(project, "log", "-1", "--format=%H", "--", *PAGE_SOURCES)
+    if not commit:
         return ""
-    return commit + changed
+    return commit + (" with uncommitted changes" if git(project, "status", "--porcelain", "--", *PAGE_SOURCES) else "")
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
@@ -200,7 +197,7 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
     (staging / "notebooks").mkdir()
     for chapter, notebook in notebooks(inputs.project).items():
         stage_notebook(inputs, chapter, notebook, staging / "notebooks" / notebook.name)
-    pages = {"book/status": status_page(inputs)}
+    pages = {"book/status": status_page(inputs), "book/rooms": rooms_page()}
     if inputs.is_run:
         claims = load_claims(inputs.claims_file)
         explained = "methods.md#checking-a-re-run"
@@ -210,14 +207,26 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
     stage_config(inputs, staging, list(pages), paper)
 
 
+def rooms_page() -> str:
+    """The READMEs of the chapters' folders, one after the other: each chapter's path through its files."""
+    parts = [path.read_text(encoding="utf-8").strip() for path in _rooms()]
+    lower = [re.sub(r"^(#+ )", r"#\1", part, flags=re.MULTILINE) for part in parts]
+    intro = (
+        "Each chapter's folder in `src/clip_invariance/chapters/` has a README, and these are they: which way leads through its "
+        "files, and where to change what. What they have in common stands on [](change_an_experiment.md)."
+    )
+    return "\n\n".join(["# The chapters' code", intro, *lower]) + "\n"
+
+
+def _rooms() -> list[Path]:
+    return sorted((Path(__file__).parents[1] / "chapters").glob("c*/README.md"))
+
+
 def stage_results(results: Results, target: Path) -> None:
-    """Copy what the run says it wrote, and nothing else that may lie in its folder."""
+    """Write what the boundary lets through, and nothing else that may lie in the run's folder."""
     target.mkdir(parents=True)
-    for name in [*results.run.files, "run.json"]:
-        if name.endswith(".svg"):
-            check_picture(results.folder / name)
-        if name != NOTEBOOK:
-            shutil.copyfile(results.folder / name, target / name)
+    for name, content in boundary.passed(results).items():
+        (target / name).write_bytes(content)
 
 
 def stage_config(inputs: Inputs, staging: Path, pages: list[str], paper: Path | None) -> None:
@@ -251,39 +260,26 @@ def origin(inputs: Inputs) -> Origin:
 
 
 def stage_notebook(inputs: Inputs, chapter: str, notebook: Path, target: Path) -> None:
-    """Copy the executed notebook, or the source if it was never run, with a line that says which it is.
+    """Write the notebook with what its run left, or without output if it was never run, and a line that says which it is.
 
     Raises:
-        ReportError: if a cell of the executed notebook failed, which Jupyter Book would show without complaint.
+        ReportError: as :func:`boundary.notebook`.
     """
     results = inputs.results.get(chapter)
-    candidates = [results.folder / NOTEBOOK] if results else []
-    if chapter in inputs.own():
-        candidates.append(run_folder(inputs.project, inputs.source) / "notebooks" / notebook.name)
-    executed = next((path for path in candidates if path.is_file()), None)
-    try:
-        content = nbformat.read(executed or notebook, as_version=4)  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever a broken file makes nbformat raise
-        raise ReportError(f"{executed or notebook} is no notebook: {' '.join(str(error).split())[:200]}") from None
+    executed = results if results and NOTEBOOK in results.run.files else None
+    shown = boundary.notebook(notebook, executed)
     if executed:
-        check_notebook(executed, content)
-    if failed_cells(content):
-        raise ReportError(f"{executed or notebook}: a cell failed in this run: run chapter {chapter} again")
-    if executed and results:
-        note = f"*Executed with profile {run_line(results.run)}.*"
+        note = f"*Executed with profile {run_line(executed.run)}. The text is this report's, code and output are the run's.*"
+        if shown.differing:
+            which = f"{shown.differing} of {shown.cells}"
+            note += f" *Code cells that differ from this report's notebook, shown as they ran: {which}.*"
     else:
         note = "*This notebook was not run for these pages, so it shows code without output.*"
-    # Sources carry no language_info, without which their code would be shown uncoloured and with a warning.
-    content.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
-    cell = nbformat.v4.new_markdown_cell(note, id="provenance")  # type: ignore[no-untyped-call]
-    content.cells.insert(min(1, len(content.cells)), cell)
-    nbformat.write(content, target)  # type: ignore[no-untyped-call]
-
-
-def failed_cells(notebook: Any) -> bool:
-    """Whether a code cell left an error among its outputs."""
-    outputs = (out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs)
-    return any(out.output_type == "error" for out in outputs)
+    shown.notebook["cells"].insert(
+        min(1, len(shown.notebook["cells"])),
+        {"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": note},
+    )
+    write_json(target, shown.notebook)
 
 
 # ---------------------------------------------------------------- what the pages show, in words
@@ -311,7 +307,7 @@ def status_page(inputs: Inputs) -> str:
             rows.append([link, "not run", *[""] * (len(header) - 2)])
             continue
         run = inputs.results[chapter].run
-        origin = f"{run.started[:10].replace('-', NO_BREAK_HYPHEN)}, {plain(short_commit(run))}"
+        origin = f"{plain(run.started[:10].replace('-', NO_BREAK_HYPHEN))}, {plain(short_commit(run))}"
         # Older records count a unit that was asked for twice as reused twice.
         reused = min(run.reused, run.units)
         wall = duration(run.wall_seconds) + (", all reused" if run.units and reused == run.units else "")

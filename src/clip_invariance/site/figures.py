@@ -66,7 +66,8 @@ class ResultDirective(SphinxDirective):
 
 def source_line(sidecar: Sidecar) -> box:
     """Where the code behind a figure is: a path at a commit, as git understands it."""
-    code = element("code", "", f"git show {sidecar.commit[:10] or 'unknown'}:{sidecar.notebook}")
+    at = f"git show {sidecar.commit[:10]}:" if sidecar.commit not in ("", "unknown") else ""
+    code = element("code", "", f"{at}{sidecar.notebook}")
     return element("p", "result-source", "source: ", code, " with uncommitted changes" if sidecar.dirty else "")
 
 
@@ -81,8 +82,8 @@ def readable_share(svg: str) -> float:
     >>> round(readable_share('<g transform="translate(35.6 184.8) scale(0.085 -0.085)">'), 2)
     0.79
     """
-    points = [float(scale) * 100 for scale in OUTLINE.findall(svg)]
-    return READABLE_PX / (min(points) * 96 / 72) if points else 0.0
+    points = min((float(scale) * 100 for scale in OUTLINE.findall(svg)), default=0.0)
+    return READABLE_PX / (points * 96 / 72) if points else 0.0
 
 
 class ResultFigure(ResultDirective):

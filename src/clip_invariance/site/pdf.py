@@ -35,6 +35,7 @@ from clip_invariance.site.build import (
     run_jupyter_book,
     stage,
 )
+from clip_invariance.site.seal import seal
 from clip_invariance.site.sphinx_pages import banner
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -59,6 +60,7 @@ def build_pdf(project: Path, source: str = PUBLISHED, claims_file: Path = CLAIMS
     stage(inputs, staging)
     bind_pages(inputs, staging)
     html = run_jupyter_book(staging, "singlehtml")
+    seal(html, staging)
     new = staging / "printed"
     new.mkdir()
     pages: Mapping[str, int] = {}

@@ -182,9 +182,15 @@ def needed(asset: Any, body: str) -> bool:
     return all(mark in body for part, mark in NEEDED_BY.items() if part in name)
 
 
+def read_no_files(app: Sphinx) -> None:
+    """No page inserts files or raw markup by directives; none needs it."""
+    app.env.settings.update(file_insertion_enabled=False, raw_enabled=False)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx: before the theme looks for empty templates, and after others have added their assets."""
     app.add_config_value("clip_invariance_pages", Origin(own=[]), "html")
+    app.connect("builder-inited", read_no_files)
     app.connect("html-page-context", surround, priority=400)
     app.connect("html-page-context", lighten, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

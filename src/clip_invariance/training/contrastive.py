@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Changes a batch of prepared images (n, 3, h, w) at random; the generator is on the CPU."""
-Watch = Callable[[int, "CLIP"], None]
-"""Called with the number of steps done and the model in evaluation mode."""
+Watch = Callable[[int, "CLIP"], bool | None]
+"""Called with the number of steps done and the model in evaluation mode; True ends the training."""
 
 #: The original CLIP's largest logit scale, exp(4.6052) = 100.
 MAX_LOG_SCALE = 4.6052
@@ -41,10 +41,11 @@ def fit(
     augment: Augment | None = None,
     frozen_text: Tensor | None = None,
     beside: Callable[[Tensor], Tensor] | None = None,
+    constant_after: int | None = None,
     watch: Watch | None = None,
     watch_at: Sequence[int] = (),
 ) -> CLIP:
-    """Train with the contrastive loss, AdamW and a one-cycle rate; reshuffle after every pass over the data.
+    """Train with the contrastive loss and AdamW; reshuffle after every pass over the data.
 
     On a GPU the towers run in bfloat16, the loss in float32.
 
@@ -61,7 +62,9 @@ def fit(
         augment: applied to every batch.
         frozen_text: unit-norm text embeddings (distinct captions, embed_dim) to use in place of the text tower.
         beside: a loss of the prepared images of a batch (n, 3, h, w) that is added to the contrastive one.
-        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named.
+        constant_after: see :func:`training.loop.minimise`; by default the rate goes through one cycle.
+        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named; the training
+            ends where it says True.
         watch_at: when.
 
     Returns:
@@ -95,10 +98,12 @@ def fit(
         own = masked_loss(seen, said, scale, said_here) if mask_duplicates else contrast(seen, said, scale)
         return own if beside is None else own + beside(x)
 
-    def show(step: int) -> None:
-        if watch is not None:
-            watch(step, model.eval())
-            model.train()
+    def show(step: int) -> bool | None:
+        if watch is None:
+            return None
+        enough = watch(step, model.eval())
+        model.train()
+        return enough
 
     model.train()
     with _used_words_only(model, tokens):
@@ -110,6 +115,7 @@ def fit(
             batch=batch,
             rate=rate,
             generator=generator,
+            constant_after=constant_after,
             after_step=lambda: _limit_scale(model),
             watch=show,
             watch_at=watch_at,

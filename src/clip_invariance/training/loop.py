@@ -1,4 +1,4 @@
-"""The one loop that trains towers, whatever the loss: AdamW, a one-cycle rate, a new order after every pass."""
+"""The one loop that trains towers, whatever the loss: AdamW, one cycle or a constant rate, a new order after every pass."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def minimise(
     batch: int,
     rate: float,
     generator: torch.Generator,
+    constant_after: int | None = None,
     after_step: Callable[[], None] = lambda: None,
-    watch: Callable[[int], None] = lambda _: None,
+    watch: Callable[[int], bool | None] = lambda _: None,
     watch_at: Sequence[int] = (),
-) -> None:
-    """Train in place.
+) -> int:
+    """Train in place; returns how many steps were taken.
 
     Args:
         loss: of the pictures of a step.
@@ -44,9 +45,12 @@ def minimise(
         steps: gradient steps; 0 changes nothing.
         batch: pictures per step.
         rate: peak learning rate.
+        constant_after: None for one cycle of the rate over all steps; a number for a rate that rises for so many steps and
+            then stays, so that a training can go on until something is learned.
         generator: on the CPU; it draws the order of the pictures. A rest that fills no batch is left out of its pass.
         after_step: called after each step.
-        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named.
+        watch: called after each number of steps in ``watch_at``, 0 and ``steps`` included if they are named; the training
+            ends where it says True.
         watch_at: when.
 
     Raises:
@@ -54,13 +58,15 @@ def minimise(
     """
     if pictures < batch:
         raise UsageError(f"{pictures} images cannot fill a batch of {batch}")
-    optimiser, schedule = one_cycle(decay_groups(trained), rate, steps)
+    groups = decay_groups(trained)
+    if constant_after is None:
+        optimiser, schedule = one_cycle(groups, rate, steps)
+    else:
+        optimiser, schedule = constant(groups, rate, constant_after)
     order = torch.empty(0, dtype=torch.long)
     for step in range(steps + 1):
-        if step in watch_at:
-            watch(step)
-        if step == steps:
-            return
+        if (step in watch_at and watch(step)) or step == steps:
+            break
         if len(order) < batch:
             order = torch.randperm(pictures, generator=generator)
         chosen, order = order[:batch], order[batch:]
@@ -69,11 +75,19 @@ def minimise(
         optimiser.step()
         schedule.step()
         after_step()
+    return step
 
 
-def one_cycle(
-    groups: list[dict[str, object]], rate: float, steps: int
-) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
+Schedule = torch.optim.lr_scheduler.LRScheduler
+
+
+def constant(groups: list[dict[str, object]], rate: float, rising: int) -> tuple[torch.optim.AdamW, Schedule]:
+    """AdamW, and a rate that rises in equal steps, reaches ``rate`` after so many and stays there."""
+    optimiser = torch.optim.AdamW(groups, lr=rate, betas=(MOMENTA[1], BETA2), fused=True)
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min((step + 1) / max(rising, 1), 1.0))
+
+
+def one_cycle(groups: list[dict[str, object]], rate: float, steps: int) -> tuple[torch.optim.AdamW, Schedule]:
     """AdamW, and the schedule of its rate and its momentum over so many steps."""
     optimiser = torch.optim.AdamW(groups, lr=rate, betas=(MOMENTA[1], BETA2), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

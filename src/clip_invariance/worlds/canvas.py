@@ -26,6 +26,10 @@ Places = Callable[[int, torch.Generator], torch.Tensor]
 _SUPERSAMPLE = 2  # samples per pixel and direction
 MIN_SCALE = 0.25
 """Smallest scale: below it the sprite would be sampled too sparsely."""
+GREY = 155
+"""Mean of a texture."""
+GROUNDS = {"blue": (140, 178, 218), "green": (156, 204, 146), "orange": (222, 184, 130), "violet": (196, 158, 216)}
+"""Light colours that other worlds move textures to: name -> 8-bit red, green, blue."""
 _INTEGER_FACTORS = ("object", "background", "medium")
 
 
@@ -382,7 +386,7 @@ def _texture_bank(size: int, contrast: float, count: int = 256) -> torch.Tensor:
     light, tint = waves[:, :1], waves[:, 1:]
     tints = torch.cat([tint, -tint.sum(dim=1, keepdim=True)], dim=1)
     base = torch.randn(count, 3, 1, 1, generator=generator) * 10
-    textures: torch.Tensor = 155 + contrast * (base + 18 * light + 5 * tints)
+    textures: torch.Tensor = GREY + contrast * (base + 18 * light + 5 * tints)
     return textures.clamp(0, 255).round().to(torch.uint8).flatten(2)
 
 

@@ -6,7 +6,6 @@ Test cards show other people's forms and other typefaces than training cards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import as_file, files
 from typing import Literal
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from clip_invariance.captions import Vocabulary
 from clip_invariance.errors import UsageError
-from clip_invariance.worlds import factored
-from clip_invariance.worlds.canvas import Canvas
+from clip_invariance.worlds.canvas import GREY, GROUNDS, Canvas
 from clip_invariance.worlds.digits import load_digits
-from clip_invariance.worlds.factored import Scenes
+from clip_invariance.worlds.factored import Scenes, World, choice, real
 from clip_invariance.worlds.openmoji import OBJECTS
 
 SIZE = 24
@@ -31,7 +29,7 @@ Split = Literal["train", "test"]
 FACTORS: dict[str, tuple[str, ...]] = {
     "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "hand": ("printed", "handwritten"),
-    "card": ("blue", "green", "orange", "violet"),
+    "card": tuple(GROUNDS),
 }
 PRINTED, HANDWRITTEN = range(2)
 
@@ -55,24 +53,15 @@ WORDS = Vocabulary(
 
 _GLYPH = 16  # side of a digit in pixels
 _JITTER = 3  # of its place, in pixels to each side
-_COLOURS = ((140, 178, 218), (156, 204, 146), (222, 184, 130), (196, 158, 216))
-_GREY, _TEXTURE = 155, 0.7
+_TEXTURE = 0.7
 
 
-def sample(n: int, seed: int, *, given: Mapping[str, int | Tensor] | None = None) -> Scenes:
-    """Draw n cards, all factors independent and uniform but for ``given``.
-
-    Nuisances: ``x`` and ``y`` (place, pixels), ``glyph`` (which of the split's digits of this class and hand),
-    ``ink`` (darkness of the digit, relative), ``texture`` (seed of the card).
-
-    Args and raises: as :func:`worlds.collages.sample`.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    labels = factored.draw_labels(FACTORS, n, generator, given)
-    below = {"x": 2 * _JITTER + 1, "y": 2 * _JITTER + 1, "glyph": 2**40, "texture": 2**60}
-    nuisances = {name: torch.randint(limit, (n,), generator=generator) for name, limit in below.items()}
-    nuisances["ink"] = 0.6 + 0.4 * torch.rand(n, generator=generator)
-    return Scenes(labels, nuisances)
+NUISANCES = {
+    **{name: choice(2 * _JITTER + 1) for name in ("x", "y")},  # place, pixels
+    "glyph": choice(2**40),  # which of the split's digits of this class and hand
+    "texture": choice(2**60),  # seed of the card
+    "ink": real(0.6, 1.0),  # darkness of the digit, relative
+}
 
 
 def render(scenes: Scenes, split: Split, *, device: torch.device | str = "cpu") -> Tensor:
@@ -91,9 +80,9 @@ def render(scenes: Scenes, split: Split, *, device: torch.device | str = "cpu") 
     """
     if split not in TYPEFACES:
         raise UsageError(f"split: choose one of {', '.join(TYPEFACES)}, not {split!r}")
-    factored.check(FACTORS, scenes)
+    WORLD.check(scenes)
     labels, nuisances = scenes.labels, scenes.nuisances
-    colours = torch.tensor(_COLOURS) - _GREY
+    colours = torch.tensor([*GROUNDS.values()]) - GREY
     paper = _canvas().backgrounds(nuisances["texture"]).float() + colours[labels["card"]][:, :, None, None]
     ink = torch.zeros(len(scenes), SIZE, SIZE)
     side = torch.arange(_GLYPH)
@@ -103,6 +92,10 @@ def render(scenes: Scenes, split: Split, *, device: torch.device | str = "cpu") 
     ink[number, rows[:, :, None], columns_[:, None, :]] = _chosen_glyphs(scenes, split)
     alpha = (ink * nuisances["ink"][:, None, None])[:, None]
     return (paper * (1 - alpha)).round().clamp(0, 255).to(torch.uint8).to(device)
+
+
+WORLD = World(FACTORS, NUISANCES, WORDS, render)
+sample, change = WORLD.sample, WORLD.change
 
 
 def _chosen_glyphs(scenes: Scenes, split: Split) -> Tensor:

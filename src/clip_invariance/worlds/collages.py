@@ -10,7 +10,7 @@ Pictures are pasted together from small sprites at whole pixels: some ten thousa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -20,9 +20,8 @@ from torch import Tensor
 
 from clip_invariance.captions import Vocabulary
 from clip_invariance.errors import UsageError
-from clip_invariance.worlds import factored
-from clip_invariance.worlds.canvas import Canvas
-from clip_invariance.worlds.factored import Scenes
+from clip_invariance.worlds.canvas import GREY, GROUNDS, Canvas
+from clip_invariance.worlds.factored import Scenes, World, choice, real
 from clip_invariance.worlds.openmoji import DrawnObject, Medium, sprites
 
 SIZE = 32
@@ -46,7 +45,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "object": tuple(name for names in GROUPS.values() for name in names),
     "part": ("tomato", "lemon", "broccoli", "raindrop"),
     "count": ("one", "two", "three", "four"),
-    "background": ("blue", "green", "orange", "violet"),
+    "background": tuple(GROUNDS),
     "quality": ("sharp", "grainy"),
 }
 PER_GROUP = 4
@@ -81,48 +80,23 @@ _THING, _PARTS = 14, (6, 8)  # sides in pixels; the parts of one picture are all
 _CELLS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))  # places of parts: all round, row and column
 _CELL = (0, 12, 23)  # where a cell starts, in pixels
 _CENTRE = 8  # the thing's upper left corner, before it is moved
-_COLOURS = ((140, 178, 218), (156, 204, 146), (222, 184, 130), (196, 158, 216))  # as in chapter 3's scenes
 _TEXTURE = 0.7
-_GREY = 155  # of the canvas's textures
 _GRAIN = 25.0  # standard deviation of the grain, in grey levels
 _NOISES = 512
 _LAYOUTS = tuple(itertools.permutations(range(len(_CELLS)), len(FACTORS["count"])))
 _BATCH = 2000
 
 
-def sample(n: int, seed: int, *, given: Mapping[str, int | Tensor] | None = None) -> Scenes:
-    """Draw n collages, all factors independent and uniform but for ``given``.
-
-    Nuisances: ``x`` and ``y`` (shift of the thing, pixels), ``mirror`` (0 or 1), ``brightness`` (relative), ``layout``
-    (which cells the parts take), ``jitter`` (their places inside the cells, two bits for each), ``large`` (size of the
-    parts, 0 or 1), ``texture`` and ``grain`` (seeds).
-
-    Args:
-        n: how many, at least 0.
-        seed: decides everything; collages of one seed agree in all that is not given.
-        given: factor -> one value for all, or int64 (n,).
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    labels = factored.draw_labels(FACTORS, n, generator, given)
-    below = {
-        **{"x": 3, "y": 3, "mirror": 2, "layout": len(_LAYOUTS), "jitter": 4 ** len(FACTORS["count"]), "large": 2},
-        **{"texture": 2**60, "grain": _NOISES},
-    }
-    nuisances = {name: torch.randint(limit, (n,), generator=generator) for name, limit in below.items()}
-    nuisances["brightness"] = 0.85 + 0.3 * torch.rand(n, generator=generator)
-    return Scenes(labels, nuisances)
-
-
-def change(scenes: Scenes, factor: str, value: int | Tensor) -> Scenes:
-    """Matched counterfactuals: the same collages with one factor set to another value, all else identical.
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    return factored.change(FACTORS, scenes, factor, value)
+NUISANCES = {
+    **{name: choice(3) for name in ("x", "y")},  # shift of the thing, pixels
+    "mirror": choice(2),
+    "layout": choice(len(_LAYOUTS)),  # which cells the parts take
+    "jitter": choice(4 ** len(FACTORS["count"])),  # their places inside the cells, two bits for each
+    "large": choice(2),  # size of the parts
+    "texture": choice(2**60),
+    "grain": choice(_NOISES),
+    "brightness": real(0.85, 1.15),  # relative
+}
 
 
 def columns(scenes: Scenes) -> dict[str, Tensor]:
@@ -151,12 +125,12 @@ def render(
     Raises:
         UsageError: naming a factor or layer out of range.
     """
-    factored.check(FACTORS, scenes)
+    WORLD.check(scenes)
     drawn: list[tuple[Layer, Tensor]] = [("full", scenes.labels["object"])] if layers is None else list(layers)
     for name, objects in drawn:
         if name not in _MEDIUM:
             raise UsageError(f"layer {name!r}: choose one of {', '.join(_MEDIUM)}")
-        factored.check(FACTORS, change(scenes, "object", objects))
+        change(scenes, "object", objects)  # raises for what is no object
     if not len(scenes):
         return torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8, device=device)
     parts = []
@@ -166,9 +140,13 @@ def render(
     return torch.cat(parts).to(device)
 
 
+WORLD = World(FACTORS, NUISANCES, WORDS, render)
+sample, change = WORLD.sample, WORLD.change
+
+
 def _draw(scenes: Scenes, layers: Sequence[tuple[Layer, Tensor]]) -> Tensor:
     labels, nuisances = scenes.labels, scenes.nuisances
-    colours = torch.tensor(_COLOURS) - _GREY
+    colours = torch.tensor([*GROUNDS.values()]) - GREY
     images = _textures(nuisances["texture"]) + colours[labels["background"]][:, :, None, None]
     layout = torch.tensor(_LAYOUTS)[nuisances["layout"]]
     corners, starts = torch.tensor(_CELLS), torch.tensor(_CELL)

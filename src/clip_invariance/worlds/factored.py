@@ -1,13 +1,15 @@
-"""What every world with named factors shares: scenes as columns, drawn independently, changed one factor at a time."""
+"""What every world with named factors is: columns drawn independently, changed one at a time, and drawn as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from clip_invariance.captions import Vocabulary
 from clip_invariance.errors import UsageError
 
 Factors = Mapping[str, tuple[str, ...]]
@@ -55,56 +57,133 @@ class Scenes:
         )
 
 
-def draw_labels(
-    factors: Factors, n: int, generator: torch.Generator, given: Mapping[str, int | Tensor] | None
-) -> dict[str, Tensor]:
-    """Draw all factors, independently and uniformly; those in ``given`` are set afterwards.
+@dataclass(frozen=True)
+class Nuisance:
+    """A column that no caption speaks of: drawn uniformly from [low, high], may be set anywhere in [least, most].
 
-    ``given`` does not change what else is drawn from the generator: scenes of one seed agree in everything else.
-
-    Args:
-        factors: the world's factors.
-        n: how many pictures, at least 0.
-        generator: a CPU generator.
-        given: factor -> one value for all pictures, or a tensor (n,).
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
+    Attributes:
+        whole: whole numbers only, ``high`` included.
+        centred: the range lies around 0, and is drawn as a share of its half-width. (Up to rounding the same as any other.)
     """
-    if n < 0:
-        raise UsageError(f"n is {n}: expected a number of pictures")
-    labels = {name: torch.randint(len(values), (n,), generator=generator) for name, values in factors.items()}
-    for name, value in (given or {}).items():
-        labels[name] = _column(factors, name, value, n)
-    return labels
+
+    low: float
+    high: float
+    least: float
+    most: float
+    whole: bool = False
+    centred: bool = False
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """n values: int64 if whole, else float32."""
+        if self.whole:
+            return torch.randint(int(self.high) + 1, (n,), generator=generator)
+        share = torch.rand(n, generator=generator)
+        return (2 * share - 1) * self.high if self.centred else self.low + (self.high - self.low) * share
 
 
-def change(factors: Factors, scenes: Scenes, factor: str, value: int | Tensor) -> Scenes:
-    """Matched counterfactuals: the same scenes with one factor set to another value, all else identical.
+def real(low: float, high: float, least: float | None = None, most: float | None = None) -> Nuisance:
+    """A real number from [low, high]; may be set from ``least`` to ``most``, by default within the same range."""
+    return Nuisance(low, high, low if least is None else least, high if most is None else most)
 
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
+
+def jitter(width: float) -> Nuisance:
+    """A real number up to ``width`` away from 0, on both sides."""
+    return Nuisance(-width, width, -width, width, centred=True)
+
+
+def choice(count: int) -> Nuisance:
+    """A whole number from 0 to ``count - 1``: one of so many, or the seed of something."""
+    return Nuisance(0, count - 1, 0, count - 1, whole=True)
+
+
+@dataclass(frozen=True)
+class World:
+    """A world of pictures: what decides each of them, how English names it, and how it is drawn.
+
+    Attributes:
+        factors: what a caption may mention, independent and uniform.
+        nuisances: everything else that decides the pixels, by name.
+        words: how captions name the factors.
+        draw: scenes -> uint8 (n, 3, size, size), with options of its own. A picture depends on its own columns only.
     """
-    column = _column(factors, factor, value, len(scenes)).to(next(iter(scenes.labels.values())).device)
-    return replace(scenes, labels={**scenes.labels, factor: column})
+
+    factors: Factors
+    nuisances: Mapping[str, Nuisance]
+    words: Vocabulary
+    draw: Callable[..., Tensor]
+
+    def sample(
+        self, n: int, seed: int, *, given: Mapping[str, int | float | Tensor] | None = None, apart: bool = False
+    ) -> Scenes:
+        """Draw n scenes, every factor and nuisance independently and uniformly but for ``given``.
+
+        What is given replaces what was drawn and touches nothing else: scenes of one seed agree in all that is not given.
+
+        Args:
+            n: how many, at least 0.
+            seed: decides everything.
+            given: factor or nuisance -> one value for all, or a tensor (n,).
+            apart: every column draws from a generator of its own, made of the seed and the column's name, so that a
+                factor more or less changes no other column. Otherwise the columns take turns at one generator.
+
+        Raises:
+            UsageError: naming an unknown factor, a wrong shape or a value out of range.
+        """
+        if n < 0:
+            raise UsageError(f"n is {n}: expected a number of pictures")
+        shared = torch.Generator().manual_seed(seed)
+
+        def generator(name: str) -> torch.Generator:
+            return torch.Generator().manual_seed(_seed_of(name, seed)) if apart else shared
+
+        labels = {f: torch.randint(len(values), (n,), generator=generator(f)) for f, values in self.factors.items()}
+        scenes = Scenes(labels, {name: spread.draw(n, generator(name)) for name, spread in self.nuisances.items()})
+        for name, value in (given or {}).items():
+            scenes = self.change(scenes, name, value)
+        return scenes
+
+    def change(self, scenes: Scenes, factor: str, value: int | float | Tensor) -> Scenes:
+        """Matched counterfactuals: the same scenes with one factor (or nuisance) set to another value, all else identical.
+
+        Args:
+            scenes: n scenes; they stay as they are.
+            factor: a factor or a nuisance.
+            value: one for all scenes, or a tensor (n,).
+
+        Raises:
+            UsageError: naming an unknown factor, a wrong shape or a value out of range.
+        """
+        if factor not in self.factors and factor not in self.nuisances:
+            raise UsageError(f"unknown factor {factor!r}: choose from {', '.join((*self.factors, *self.nuisances))}")
+        columns = scenes.labels if factor in self.factors else scenes.nuisances
+        column = self._column(factor, value, columns[factor])
+        if factor in self.factors:
+            return replace(scenes, labels={**columns, factor: column})
+        return replace(scenes, nuisances={**columns, factor: column})
+
+    def check(self, scenes: Scenes) -> None:
+        """Raises UsageError if the scenes lack a factor or hold a value out of range."""
+        for name in self.factors:
+            if name not in scenes.labels:
+                raise UsageError(f"factor {name} is missing")
+            self._column(name, scenes.labels[name], scenes.labels[name])
+
+    def _column(self, name: str, value: int | float | Tensor, old: Tensor) -> Tensor:
+        """A value as a column like the one it replaces, checked."""
+        values = self.factors.get(name, ())
+        span = self.nuisances[name] if name not in self.factors else choice(len(values))
+        new = torch.as_tensor(value, device=old.device)
+        if new.ndim and new.shape != old.shape:
+            raise UsageError(f"{name} has shape {tuple(new.shape)}: expected one number, or one for each of {len(old)}")
+        if span.whole and (new.is_floating_point() or new.is_complex()):
+            raise UsageError(f"{name} has type {new.dtype}: expected whole numbers")
+        outside = ~((new >= span.least) & (new <= span.most))
+        if bool(outside.any()):
+            meaning = f" ({', '.join(values)})" if values else ""
+            raise UsageError(f"{name}={new[outside][0].item()}: expected {span.least:g} to {span.most:g}{meaning}")
+        return new.to(old.dtype).expand_as(old).clone()
 
 
-def check(factors: Factors, scenes: Scenes) -> None:
-    """Raises UsageError if the scenes lack a factor or hold a value out of range."""
-    for name in factors:
-        if name not in scenes.labels:
-            raise UsageError(f"factor {name} is missing")
-        _column(factors, name, scenes.labels[name], len(scenes))
-
-
-def _column(factors: Factors, name: str, value: int | Tensor, n: int) -> Tensor:
-    """A factor's value as a column (n,), checked."""
-    if name not in factors:
-        raise UsageError(f"unknown factor {name!r}: choose from {', '.join(factors)}")
-    column = value if isinstance(value, Tensor) else torch.full((n,), value)
-    if column.shape != (n,) or column.dtype != torch.int64:
-        raise UsageError(f"factor {name} is {tuple(column.shape)} {column.dtype}: expected ({n},) int64 or one number")
-    outside = (column < 0) | (column >= len(factors[name]))
-    if bool(outside.any()):
-        raise UsageError(f"factor {name} is {int(column[outside][0])}: its values are 0 to {len(factors[name]) - 1}")
-    return column
+def _seed_of(name: str, seed: int) -> int:
+    """A seed for one column, the same in every run, on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little") >> 1

@@ -6,7 +6,6 @@ canvases, so that the lines of small drawings are rasterised at their own size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -14,13 +13,12 @@ from torch import Tensor
 
 from clip_invariance.captions import Vocabulary
 from clip_invariance.errors import UsageError
-from clip_invariance.worlds import factored
-from clip_invariance.worlds.canvas import Canvas
+from clip_invariance.worlds.canvas import GREY, GROUNDS, Canvas
 from clip_invariance.worlds.canvas import Factors as CanvasFactors
-from clip_invariance.worlds.factored import Scenes
+from clip_invariance.worlds.factored import Scenes, World, choice, jitter
 from clip_invariance.worlds.openmoji import MEDIA, OBJECTS, DrawnObject
 
-__all__ = ["FACTORS", "SIZE", "WORDS", "Scenes", "change", "render", "sample"]
+__all__ = ["FACTORS", "NUISANCES", "SIZE", "WORDS", "WORLD", "Scenes", "change", "render", "sample"]
 
 SIZE = 48
 """Default side of a picture in pixels."""
@@ -46,7 +44,7 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "medium": MEDIA,
     "place": ("top left", "top right", "bottom left", "bottom right"),
     "size": ("small", "large"),
-    "background": ("blue", "green", "orange", "violet"),
+    "background": tuple(GROUNDS),
     "rotation": ("counterclockwise", "upright", "clockwise"),
 }
 
@@ -112,38 +110,16 @@ _OBJECT = {"small": 15 / 48, "large": 25 / 48}  # side of the square around an o
 _CENTRES = (16.5 / 48, 31.5 / 48)  # left and right, top and bottom: as far out as a large object stays inside
 _ANGLES = (30.0, 0.0, -30.0)  # degrees counter-clockwise, by the values of factor rotation
 _JITTER = {"x": 2.5 / 48, "y": 2.5 / 48, "zoom": 0.06, "turn": 5.0, "brightness": 0.15}  # half-widths, uniform
-_COLOURS = ((140, 178, 218), (156, 204, 146), (222, 184, 130), (196, 158, 216))  # of backgrounds: light, four hues
 _TEXTURE = 0.7  # contrast of the texture: a line drawing must stay visible before all of it
 
 
-def sample(n: int, seed: int, *, given: Mapping[str, int | Tensor] | None = None) -> Scenes:
-    """Draw n scenes, all factors independent and uniform but for ``given``.
-
-    Nuisances: ``x`` and ``y`` (place within the quadrant, in sides of the picture), ``zoom`` (relative change of size),
-    ``turn`` (degrees), ``brightness`` (relative change of the object's colours), ``texture`` (seed of the background).
-
-    Args:
-        n: how many, at least 0.
-        seed: decides everything; scenes of one seed agree in all that is not given.
-        given: factor -> one value for all, or int64 (n,).
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    labels = factored.draw_labels(FACTORS, n, generator, given)
-    nuisances = {name: (2 * torch.rand(n, generator=generator) - 1) * width for name, width in _JITTER.items()}
-    nuisances["texture"] = torch.randint(2**60, (n,), generator=generator)
-    return Scenes(labels, nuisances)
-
-
-def change(scenes: Scenes, factor: str, value: int | Tensor) -> Scenes:
-    """Matched counterfactuals: the same scenes with one factor set to another value, all else identical.
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    return factored.change(FACTORS, scenes, factor, value)
+NUISANCES = {
+    **{name: jitter(_JITTER[name]) for name in ("x", "y")},  # place within the quadrant, in sides of the picture
+    "zoom": jitter(_JITTER["zoom"]),  # relative change of size
+    "turn": jitter(_JITTER["turn"]),  # degrees
+    "brightness": jitter(_JITTER["brightness"]),  # relative change of the object's colours
+    "texture": choice(2**60),  # seed of the background
+}
 
 
 def render(scenes: Scenes, *, size: int = SIZE, device: torch.device | str = "cpu") -> Tensor:
@@ -162,7 +138,7 @@ def render(scenes: Scenes, *, size: int = SIZE, device: torch.device | str = "cp
     """
     if not 24 <= size <= 256:
         raise UsageError(f"size is {size}: a scene is drawn in 24 to 256 pixels")
-    factored.check(FACTORS, scenes)
+    WORLD.check(scenes)
     scenes = scenes.to(device)
     images = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8, device=device)
     for value, name in enumerate(FACTORS["size"]):
@@ -174,15 +150,18 @@ def render(scenes: Scenes, *, size: int = SIZE, device: torch.device | str = "cp
     return images
 
 
+WORLD = World(FACTORS, NUISANCES, WORDS, render)
+sample, change = WORLD.sample, WORLD.change
+
+
 class _ColouredCanvas(Canvas):
     """A canvas whose backgrounds have one of four colours: background number = 4 * texture seed + colour."""
 
     def backgrounds(self, seeds: Tensor) -> Tensor:
         """uint8 (n, 3, size, size): the grey textures of the canvas, moved to the colour."""
-        texture = super().backgrounds(seeds // len(_COLOURS)).to(torch.int16)
-        # The texture varies around the canvas's grey of 155.
-        colours = torch.tensor(_COLOURS, dtype=torch.int16, device=self.device) - 155
-        return texture.add_(colours[seeds % len(_COLOURS)][:, :, None, None]).clamp_(0, 255).to(torch.uint8)
+        texture = super().backgrounds(seeds // len(GROUNDS)).to(torch.int16)
+        colours = torch.tensor([*GROUNDS.values()], dtype=torch.int16, device=self.device) - GREY
+        return texture.add_(colours[seeds % len(GROUNDS)][:, :, None, None]).clamp_(0, 255).to(torch.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -212,6 +191,6 @@ def _on_canvas(scenes: Scenes, size: int, margin: int) -> CanvasFactors:
         scale=1 + nuisances["zoom"],
         rotation=angles[labels["rotation"]] + nuisances["turn"],
         brightness=1 + nuisances["brightness"],
-        background=nuisances["texture"] * len(_COLOURS) + labels["background"],
+        background=nuisances["texture"] * len(GROUNDS) + labels["background"],
         medium=labels["medium"],
     )

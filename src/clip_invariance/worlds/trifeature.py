@@ -8,7 +8,6 @@ ground vary. Each picture depends on its own columns only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -19,10 +18,9 @@ from torch import Tensor
 
 from clip_invariance.captions import Vocabulary
 from clip_invariance.errors import UsageError
-from clip_invariance.worlds import factored
-from clip_invariance.worlds.factored import Scenes
+from clip_invariance.worlds.factored import Scenes, World, jitter, real
 
-__all__ = ["FACTORS", "SIZE", "WORDS", "Scenes", "change", "render", "sample"]
+__all__ = ["FACTORS", "NUISANCES", "SIZE", "WORDS", "WORLD", "Scenes", "change", "render", "sample"]
 
 Mask = NDArray[np.bool_]
 
@@ -90,42 +88,19 @@ _COLOURS = (
 )
 _DARK = 0.3
 _RADIUS = 14 / 48  # of the circle around a shape, in sides of the picture
-_JITTER = {"zoom": 0.08, "turn": 45.0, "grain": 45.0, "x": 0.18, "y": 0.18}  # half-widths, uniform; no shape is cut off
+_JITTER = {"zoom": 0.08, "turn": 45.0, "grain": 45.0, "x": 0.18, "y": 0.18}  # half-widths; no shape is cut off
 _TILE = 24 / 48  # side of the square after which every texture repeats, in sides of the picture
 _BANK = 256  # samples along a shape's and a tile's side; a power of two, so that repeating is cheap
 _SUPERSAMPLE = 2  # samples per pixel and direction
 
 
-def sample(n: int, seed: int, *, given: Mapping[str, int | Tensor] | None = None) -> Scenes:
-    """Draw n scenes, all factors independent and uniform but for ``given``.
-
-    Nuisances: ``x`` and ``y`` (of the centre, from the middle, in sides of the picture), ``zoom`` (relative change of
-    size), ``turn`` and ``grain`` (angles of the shape and of its texture, degrees counter-clockwise), ``u`` and ``v``
-    (phase of the texture, 0 to 1), ``ground`` (lightness, 0 to 1).
-
-    Args:
-        n: how many, at least 0.
-        seed: decides everything; scenes of one seed agree in all that is not given.
-        given: factor -> one value for all, or int64 (n,).
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    labels = factored.draw_labels(FACTORS, n, generator, given)
-    nuisances = {name: (2 * torch.rand(n, generator=generator) - 1) * width for name, width in _JITTER.items()}
-    nuisances |= {name: torch.rand(n, generator=generator) for name in ("u", "v")}
-    nuisances["ground"] = 0.85 + 0.15 * torch.rand(n, generator=generator)
-    return Scenes(labels, nuisances)
-
-
-def change(scenes: Scenes, factor: str, value: int | Tensor) -> Scenes:
-    """Matched counterfactuals: the same scenes with one factor set to another value, all else identical.
-
-    Raises:
-        UsageError: naming an unknown factor, a wrong shape or a value out of range.
-    """
-    return factored.change(FACTORS, scenes, factor, value)
+NUISANCES = {
+    "zoom": jitter(_JITTER["zoom"]),  # relative change of size
+    **{name: jitter(_JITTER[name]) for name in ("turn", "grain")},  # degrees, of the shape and of its texture
+    **{name: jitter(_JITTER[name]) for name in ("x", "y")},  # of the centre, from the middle, in sides of the picture
+    **{name: real(0.0, 1.0) for name in ("u", "v")},  # phase of the texture
+    "ground": real(0.85, 1.0),  # lightness
+}
 
 
 def render(scenes: Scenes, *, size: int = SIZE, device: torch.device | str = "cpu") -> Tensor:
@@ -144,12 +119,16 @@ def render(scenes: Scenes, *, size: int = SIZE, device: torch.device | str = "cp
     """
     if not 16 <= size <= 256:
         raise UsageError(f"size is {size}: a scene is drawn in 16 to 256 pixels")
-    factored.check(FACTORS, scenes)
+    WORLD.check(scenes)
     batch = 8192 if torch.device(device).type == "cuda" else 64
     images = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8, device=device)
     for start in range(0, len(scenes), batch):
         images[start : start + batch] = _draw(scenes[start : start + batch].to(device), size)
     return images
+
+
+WORLD = World(FACTORS, NUISANCES, WORDS, render)
+sample, change = WORLD.sample, WORLD.change
 
 
 def _draw(scenes: Scenes, size: int) -> Tensor:

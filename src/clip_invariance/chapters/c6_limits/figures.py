@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from clip_invariance.chapters.c6_limits.limits import CHANCE, CHANCE_DIGIT, ON_THEIR_OWN
-from clip_invariance.chapters.c6_limits.measures import LOOKALIKE
+from clip_invariance.chapters.c6_limits.asking import LOOKALIKE
+from clip_invariance.chapters.c6_limits.tables import CHANCE, ON_THEIR_OWN
 from clip_invariance.marks.alt import along, listed, share
 from clip_invariance.marks.marks import (
     band,
@@ -24,10 +23,10 @@ from clip_invariance.marks.marks import (
     key,
     legend_below,
     level,
-    picture,
     share_ticks,
 )
-from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
+from clip_invariance.marks.spec import FigureSpec
+from clip_invariance.marks.style import PALETTE, WIDTH, faint
 
 READERS = {
     "words": PALETTE["orange"],
@@ -45,43 +44,6 @@ def _shown(colours: Mapping[str, str], series: pd.Series) -> dict[str, str]:
     return {name: colour for name, colour in colours.items() if name in set(series)}
 
 
-# ---------------------------------------------------------------- pictures
-
-
-def pictures(table: pd.DataFrame) -> Figure:
-    """Collages at random, one collage with one thing changed at a time, and cards."""
-    rows = {"collages": 2, "one thing changed": 2, "cards": 1}
-    titles = {
-        "collages": "collages, at random",
-        "one thing changed": "one collage, one thing changed",
-        "cards": "cards",
-    }
-    figure = plt.figure(figsize=(WIDTH, 6.6), layout="constrained")
-    parts = np.asarray(figure.subfigures(len(rows), 1, height_ratios=[2.1, 2.7, 1.25]))
-    for part, (name, lines) in zip(parts, rows.items(), strict=True):
-        here = table[table["set"] == name]
-        shown = list(dict.fromkeys(here["name"]))
-        axes = part.subplots(lines, -(-len(shown) // lines), squeeze=False)
-        for ax, which in zip(axes.flat, shown, strict=True):
-            ax.imshow(picture(here[here["name"] == which]), interpolation="nearest")
-            ax.set_axis_off()
-            if name == "one thing changed":
-                ax.set_title(which, fontweight="normal", fontsize=SMALL, pad=3, loc="center")
-        part.suptitle(titles[name], x=0.02, ha="left", fontsize=9)
-    return figure
-
-
-def describe_pictures(table: pd.DataFrame) -> str:
-    """Alt text of :func:`pictures`."""
-    changed = list(dict.fromkeys(table.loc[table["set"] == "one thing changed", "name"]))
-    return (
-        "Small pictures. Collages: a drawn car, flower or bird before a coloured background with one to four small "
-        "tomatoes, lemons, broccolis or raindrops around it, half of them grainy. One collage in six versions: "
-        f"{', '.join(changed)}. "
-        "Cards: three printed and three handwritten digits on coloured paper."
-    )
-
-
 # ---------------------------------------------------------------- C35 to C38
 
 TASK_SERIES = {
@@ -95,7 +57,7 @@ TASK_NAMES = {"object": "thing (12)", "part": "part (4)", "count": "number (4)",
 TASK_NAMES |= {"quality": "quality (2)"}
 
 
-def words_and_labels(table: pd.DataFrame) -> Figure:
+def draw_words_and_labels(table: pd.DataFrame) -> Figure:
     """Every task by words, by probes and by the supervised net; a tick marks chance."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
@@ -104,17 +66,26 @@ def words_and_labels(table: pd.DataFrame) -> Figure:
         ax.plot([CHANCE[str(task)]] * 2, [y - 0.42, y + 0.42], ":", color=faint(), linewidth=1.4)
     ax.set(xlim=PERCENT, xlabel="right, % (dotted: chance)")
     key(figure, TASK_SERIES, 3)
-    headline(figure, "Words, probes and labels, task by task")
+    headline(figure, WORDS_AND_LABELS.title)
     return figure
 
 
 def describe_words_and_labels(table: pd.DataFrame) -> str:
-    """Alt text of :func:`words_and_labels`."""
+    """Alt text of :func:`draw_words_and_labels`."""
     rows = table.assign(task=table["task"].map(TASK_NAMES))
     return f"Accuracy in percent by task (number of answers) and reader: {listed(rows, ['task'], 'series')}."
 
 
-def fine_and_coarse(table: pd.DataFrame) -> Figure:
+WORDS_AND_LABELS = FigureSpec(
+    "words_and_labels",
+    "Words, probes and labels, task by task",
+    "Zero-shot, probes and a supervised net on the same collages, for five tasks.",
+    draw_words_and_labels,
+    describe_words_and_labels,
+)
+
+
+def draw_fine_and_coarse(table: pd.DataFrame) -> Figure:
     """Two panels, the group and the look-alike; one line of dots for each encoder."""
     table = bounded(table)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, layout="constrained")
@@ -125,16 +96,25 @@ def fine_and_coarse(table: pd.DataFrame) -> Figure:
         ax.set_title(title, fontweight="normal")
     axes[-1].set(xlim=PERCENT, xlabel="right, % (dotted: chance)")
     key(figure, _shown(READERS, table["reader"]), 2)
-    headline(figure, "Fine and coarse names in the captions")
+    headline(figure, FINE_AND_COARSE.title)
     return figure
 
 
 def describe_fine_and_coarse(table: pd.DataFrame) -> str:
-    """Alt text of :func:`fine_and_coarse`."""
+    """Alt text of :func:`draw_fine_and_coarse`."""
     return f"Accuracy in percent by question, encoder and reader: {listed(table, ['question', 'encoder'], 'reader')}."
 
 
-def counting(table: pd.DataFrame) -> Figure:
+FINE_AND_COARSE = FigureSpec(
+    "fine_and_coarse",
+    "Fine and coarse names in the captions",
+    "Zero-shot and probes for groups and for look-alikes, under captions with fine and with coarse names.",
+    draw_fine_and_coarse,
+    describe_fine_and_coarse,
+)
+
+
+def draw_counting(table: pd.DataFrame) -> Figure:
     """One line of dots for each encoder."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
@@ -142,16 +122,25 @@ def counting(table: pd.DataFrame) -> Figure:
     level(ax, CHANCE["count"])
     ax.set(xlim=PERCENT, xlabel="right about one, two, three or four, % (dotted: chance)")
     key(figure, _shown(READERS, table["reader"]), 2)
-    headline(figure, "Counting, by what captions say")
+    headline(figure, COUNTING.title)
     return figure
 
 
 def describe_counting(table: pd.DataFrame) -> str:
-    """Alt text of :func:`counting`."""
+    """Alt text of :func:`draw_counting`."""
     return f"Accuracy in percent for the number of parts, chance 25: {listed(table, ['encoder'], 'reader')}."
 
 
-def digits(table: pd.DataFrame) -> Figure:
+COUNTING = FigureSpec(
+    "counting",
+    "Counting, by what captions say",
+    "Zero-shot and probes for the number of parts, by how often captions say it.",
+    draw_counting,
+    describe_counting,
+)
+
+
+def draw_digits(table: pd.DataFrame) -> Figure:
     """Two panels, printed and handwritten; one line of dots for each encoder."""
     table = bounded(table)
     hands = list(dict.fromkeys(table["hand"]))
@@ -159,19 +148,28 @@ def digits(table: pd.DataFrame) -> Figure:
     for ax, hand in zip(axes, hands, strict=True):
         rows = table[table["hand"] == hand]
         dots(ax, rows, "encoder", READERS, series="reader")
-        level(ax, CHANCE_DIGIT)
+        level(ax, CHANCE["digit"])
         ax.axvline(rows.loc[rows["encoder"] == "pixels", "value"].iloc[0], color=faint(), linestyle="--", linewidth=1)
         ax.set_title(f"{hand}, by other people" if hand == "handwritten" else f"{hand}, in other typefaces",
                      fontweight="normal")  # fmt: skip
     axes[-1].set(xlim=PERCENT, xlabel="right, % (dotted: chance, dashed: pixels)")
     key(figure, _shown(READERS, table["reader"]), 2)
-    headline(figure, "Digits, by what captions say")
+    headline(figure, DIGITS.title)
     return figure
 
 
 def describe_digits(table: pd.DataFrame) -> str:
-    """Alt text of :func:`digits`."""
+    """Alt text of :func:`draw_digits`."""
     return f"Accuracy in percent for digits, chance 10: {listed(table, ['hand', 'encoder'], 'reader')}."
+
+
+DIGITS = FigureSpec(
+    "digits",
+    "Digits, by what captions say",
+    "Zero-shot and probes for digits of other people and other typefaces, by what captions name.",
+    draw_digits,
+    describe_digits,
+)
 
 
 # ---------------------------------------------------------------- C39 to C41
@@ -184,7 +182,7 @@ KINDS = {
 }
 
 
-def noise(table: pd.DataFrame) -> Figure:
+def draw_noise(table: pd.DataFrame) -> Figure:
     """Accuracy against the share of corrupted captions, one line for each kind."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
@@ -203,12 +201,12 @@ def noise(table: pd.DataFrame) -> Figure:
     floor(ax, CHANCE["object"])
     ax.set(ylim=(0, 103), ylabel="right about the thing, %", xlabel="corrupted captions (dotted: chance)")
     end_labels(ax, len(place) - 0.8, ends, gap=0.08)
-    headline(figure, "Zero-shot accuracy, by how many captions are corrupted")
+    headline(figure, NOISE.title)
     return figure
 
 
 def describe_noise(table: pd.DataFrame) -> str:
-    """Alt text of :func:`noise`."""
+    """Alt text of :func:`draw_noise`."""
     rows = table.assign(name=[KINDS[kind][0] if kind in KINDS else str(kind) for kind in table["kind"]])
     return (
         "Zero-shot accuracy in percent by how captions are corrupted, against the share of them: "
@@ -216,10 +214,19 @@ def describe_noise(table: pd.DataFrame) -> str:
     )
 
 
+NOISE = FigureSpec(
+    "noise",
+    "Zero-shot accuracy, by how many captions are corrupted",
+    "Zero-shot accuracy for the thing by share and kind of corrupted captions, or with these pairs left out.",
+    draw_noise,
+    describe_noise,
+)
+
+
 _ALONE_MARKS = dict(zip(ON_THEIR_OWN, "Dv", strict=True))
 
 
-def rare_details(table: pd.DataFrame) -> Figure:
+def draw_rare_details(table: pd.DataFrame) -> Figure:
     """Two panels, which part and how many; lines against the share of captions that list them."""
     table = bounded(table)
     figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 6.0), sharex=True, layout="constrained")
@@ -248,16 +255,25 @@ def rare_details(table: pd.DataFrame) -> Figure:
     trained_alone = {name: mark for name, mark in _ALONE_MARKS.items() if name in set(table["series"])}
     if trained_alone:
         key(figure, {name: (PALETTE["red"], mark, True) for name, mark in trained_alone.items()})
-    headline(figure, "What is read about parts, by how many captions list them")
+    headline(figure, RARE_DETAILS.title)
     return figure
 
 
 def describe_rare_details(table: pd.DataFrame) -> str:
-    """Alt text of :func:`rare_details`."""
+    """Alt text of :func:`draw_rare_details`."""
     return (
         "Accuracy in percent for which part and for how many, against the share of captions that list the parts: "
         f"{along(table, ['factor', 'series'], 'share', share)}."
     )
+
+
+RARE_DETAILS = FigureSpec(
+    "rare_details",
+    "What is read about parts, by how many captions list them",
+    "Zero-shot and probes for part and number by the share of captions that list them.",
+    draw_rare_details,
+    describe_rare_details,
+)
 
 
 ENCODERS = {
@@ -268,7 +284,7 @@ ENCODERS = {
 }
 
 
-def surroundings(table: pd.DataFrame) -> Figure:
+def draw_surroundings(table: pd.DataFrame) -> Figure:
     """Accuracy against how firmly things and backgrounds go together; open marks and dashes before the usual background."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
@@ -302,12 +318,12 @@ def surroundings(table: pd.DataFrame) -> Figure:
         Line2D([], [], color=faint(), linestyle="-", marker="o", label="before another one"),
     ]
     legend_below(figure, handles)
-    headline(figure, "Things before their usual background, and before another")
+    headline(figure, SURROUNDINGS.title)
     return figure
 
 
 def describe_surroundings(table: pd.DataFrame) -> str:
-    """Alt text of :func:`surroundings`."""
+    """Alt text of :func:`draw_surroundings`."""
     rows = table.assign(before=table["background"] + " background")
     return (
         "Accuracy in percent by encoder and background, against the share of training pictures that were given their "
@@ -316,48 +332,16 @@ def describe_surroundings(table: pd.DataFrame) -> str:
     )
 
 
-# ---------------------------------------------------------------- C42 and C43
-
-LOOKS = {"whole": "whole", "look": "look alone", "parts": "parts alone", "conflict": "parts of one,\nlook of another"}
-TRAINED_ON = {"captions": PALETTE["blue"], "labels": PALETTE["green"]}
-
-
-def look_and_parts(table: pd.DataFrame) -> Figure:
-    """Above: three things in four versions. Below: what two encoders answer."""
-    table = bounded(table)
-    shown, rows = table[table["pixels"].notna()], table[table["value"].notna()]
-    figure = plt.figure(figsize=(WIDTH, 6.2), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=[1.25, 1]))
-    names = list(dict.fromkeys(shown["name"]))
-    axes = above.subplots(len(names), len(LOOKS))
-    for column, (version, title) in enumerate(LOOKS.items()):
-        for row, name in enumerate(names):
-            ax = axes[row, column]
-            ax.imshow(picture(shown[(shown["set"] == version) & (shown["name"] == name)]), interpolation="nearest")
-            ax.set_axis_off()
-        axes[0, column].set_title(title, fontweight="normal", fontsize=SMALL, loc="center", pad=4)
-    ax = below.subplots()
-    line = [
-        f"disagree: named {answer}" if picture == "conflict" else f"{LOOKS[picture]}: named {answer}"
-        for picture, answer in zip(rows["picture"], rows["answer"], strict=True)
-    ]
-    dots(ax, rows.assign(line=line), "line", TRAINED_ON, series="encoder")
-    level(ax, CHANCE["object"])
-    ax.set(xlim=PERCENT, xlabel="share of the answers, % (dotted: chance)")
-    key(below, {f"trained on {name}": colour for name, colour in TRAINED_ON.items()})
-    headline(figure, "Taking the parts away, and taking the look away")
-    return figure
+SURROUNDINGS = FigureSpec(
+    "surroundings",
+    "Things before their usual background, and before another",
+    "Accuracy for the thing before its usual and another background, by how firmly they go together in training.",
+    draw_surroundings,
+    describe_surroundings,
+)
 
 
-def describe_look_and_parts(table: pd.DataFrame) -> str:
-    """Alt text of :func:`look_and_parts`."""
-    rows = table[table["value"].notna()]
-    return (
-        "Three drawn things in four versions: whole; a coarse mosaic of their colours; their outlines alone; their outlines "
-        "on the mosaic of another thing. Below, shares of answers in percent: "
-        f"{listed(rows, ['encoder', 'picture'], 'answer')}. Chance is {CHANCE['object']:.0f}."
-    )
-
+# ---------------------------------------------------------------- C43
 
 CAPTIONS = {
     "list the parts too": PALETTE["blue"],
@@ -366,7 +350,7 @@ CAPTIONS = {
 }
 
 
-def search(table: pd.DataFrame) -> Figure:
+def draw_search(table: pd.DataFrame) -> Figure:
     """Recall at k in two panels: for the thing, and for the thing with its parts."""
     table = bounded(table)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
@@ -385,19 +369,28 @@ def search(table: pd.DataFrame) -> Figure:
         for name, colour in CAPTIONS.items()
     ]
     legend_below(figure, handles)
-    headline(figure, "Searching pictures by text")
+    headline(figure, SEARCH.title)
     return figure
 
 
 def describe_search(table: pd.DataFrame) -> str:
-    """Alt text of :func:`search`."""
+    """Alt text of :func:`draw_search`."""
     return (
         "Share of searches in percent with a right picture among the best k, by query and what captions do: "
         f"{along(table, ['query', 'captions'], 'k', str)}."
     )
 
 
-def filtering(table: pd.DataFrame) -> Figure:
+SEARCH = FigureSpec(
+    "search",
+    "Searching pictures by text",
+    "Recall at k for things and for things with their parts, by what captions say.",
+    draw_search,
+    describe_search,
+)
+
+
+def draw_filtering(table: pd.DataFrame) -> Figure:
     """How often a sharp picture ranks above a grainy and a blurred one."""
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
@@ -407,11 +400,20 @@ def filtering(table: pd.DataFrame) -> Figure:
     level(ax, 50)
     ax.set(xlim=PERCENT, xlabel="a sharp picture ranks above\na worse one, % (dotted: chance)")
     key(figure, {"grain, as in training": colours["grain"], "blur, new": colours["blur"]}, 2)
-    headline(figure, "Filtering pictures by words about their quality")
+    headline(figure, FILTERING.title)
     return figure
 
 
 def describe_filtering(table: pd.DataFrame) -> str:
-    """Alt text of :func:`filtering`."""
+    """Alt text of :func:`draw_filtering`."""
     rows = table.assign(captions="captions " + table["captions"])
     return f"A sharp picture ranks above a worse one, in percent, chance 50: {listed(rows, ['captions'], 'damage')}."
+
+
+FILTERING = FigureSpec(
+    "filtering",
+    "Filtering pictures by words about their quality",
+    "How often a sharp picture scores above a grainy or a blurred one, by whether captions speak of quality.",
+    draw_filtering,
+    describe_filtering,
+)

@@ -1,14 +1,14 @@
 """A dashcam's view: road, weather, the car ahead, a traffic light, a pedestrian; every factor set independently.
 
-Five names every world offers: FACTORS, Scenes, sample, render, change (and WORDS, how English names the factors; NAMES,
-how figures do). Also NUISANCES, masks, areas and coverage. What is drawn is invented; sizes and distances follow a camera
-1.35 m above a road.
+Like every world it offers WORLD, and by name FACTORS, NUISANCES, WORDS, sample, change and render. Also NAMES, how figures
+call the factors, and masks, areas and coverage. What is drawn is invented; sizes and distances follow a camera 1.35 m above
+a road.
 """
 
 from clip_invariance.worlds.dashcam.drawing import OWNERS, areas, coverage, masks, render
-from clip_invariance.worlds.dashcam.scenes import FACTORS, NUISANCES, change, sample
+from clip_invariance.worlds.dashcam.scenes import FACTORS, NUISANCES
 from clip_invariance.worlds.dashcam.words import NAMES, WORDS
-from clip_invariance.worlds.factored import Scenes
+from clip_invariance.worlds.factored import Scenes, World
 
 __all__ = [
     "FACTORS",
@@ -16,6 +16,7 @@ __all__ = [
     "NUISANCES",
     "OWNERS",
     "WORDS",
+    "WORLD",
     "Scenes",
     "areas",
     "change",
@@ -24,3 +25,6 @@ __all__ = [
     "render",
     "sample",
 ]
+
+WORLD = World(FACTORS, NUISANCES, WORDS, render)
+sample, change = WORLD.sample, WORLD.change
