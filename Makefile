@@ -3,6 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Holds the folder that everything in .venv was installed for. After a move or a copy it is another one: install again.
+ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+.PHONY: $(INSTALLED)
+endif
 # Passed on to the command behind the target, for example: make report ARGS="--profile smoke"
 ARGS ?=
 
@@ -44,11 +48,25 @@ clean:  ## delete everything that a run or a build made, and .venv; published fi
 	rm -rf _build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Editable: a change of the sources needs no new install, a change of the lock or of pyproject.toml does.
+# Scripts in .venv/bin name the folder of their Python: after a move they miss it, after a copy they run the original's.
+define RENAME
+import pathlib, sys
+old, new = (f"{folder}/.venv".encode() for folder in sys.argv[1:])
+for path in pathlib.Path(".venv/bin").iterdir():
+    if path.is_file() and not path.is_symlink() and old in (text := path.read_bytes()) and b"\0" not in text:
+        path.write_bytes(text.replace(old, new))
+endef
+export RENAME
+
+# Editable: a change of the sources needs no new install, a change of the lock, of pyproject.toml or of the place does.
+# The lock holds what builds the package, so that no network is needed for that.
 $(INSTALLED): requirements.lock pyproject.toml $(BIN)/uv
+	@before="$$(cat $@ 2>/dev/null)"; if [ -n "$$before" ] && [ "$$before" != "$(CURDIR)" ]; then \
+	  echo "Installing again: .venv was made for $$before" && $(BIN)/python -c "$$RENAME" "$$before" "$(CURDIR)"; fi
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	@touch $@
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	  --reinstall-package clip-invariance --editable .
+	@printf '%s\n' "$(CURDIR)" >$@
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is missing or older than" \

@@ -30,7 +30,8 @@ def train_dashcam(seed: int, mention: float) -> None:
     """One short training of chapter 4."""
     from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 
-    dashcam_training.train("captions", mention, "small", 64, False, False, STEPS, [], IMAGES, seed, "cpu")
+    arm, schedule = dashcam_training.Arm(mention=mention), dashcam_training.Schedule(STEPS, IMAGES)
+    dashcam_training.train(arm, schedule, seed, "cpu")
 
 
 def train_at(size: int) -> None:

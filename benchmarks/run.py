@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy and PyTorch are imported
 
 import allocator
+import captions
 import contrastive_step
 import growth
 import matplotlib as mpl
@@ -45,6 +46,7 @@ PARTS = {
     "allocator": allocator.ratios,
     "memory": memory.ratios,
     "rerun": rerun.ratios,
+    "captions": captions.ratios,
 }
 VERSIONS = ("python", "torch", "open_clip_torch", "scikit_learn", "pillow")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from huggingface_hub import constants
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -24,10 +26,11 @@ from clip_invariance.audit import measures as audit
 from clip_invariance.audit.figures import describe_overview
 from clip_invariance.audit.measures import AUDITED, GREY, PIXELS, UNTRAINED, Amounts, Subject, find
 from clip_invariance.chapters.c4_dashcam import photographs
-from clip_invariance.chapters.c4_dashcam.measures import Reader
+from clip_invariance.chapters.c4_dashcam.readers import Reader
 from clip_invariance.cli import main
 from clip_invariance.errors import UsageError
 from clip_invariance.models import clip
+from clip_invariance.results import write_json
 from clip_invariance.worlds import traffic_lights
 
 FEW = Amounts(scenes=240, pairs=40, shots=(1, 4), photographs=60)
@@ -282,6 +285,34 @@ def test_pictures_are_prepared_as_the_model_asks(models: dict[str, str], tmp_pat
         torch.testing.assert_close(encoder._pixels(picture)[0], expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("size", [48, (48, 48), (48, 64), (64, 48), (40, 40)])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_squares_are_prepared_as_open_clip_prepares_pictures_in_every_mode(
+    size: int | tuple[int, int], mode: str, interpolation: str
+) -> None:
+    """Two of its ways take PIL's pictures only."""
+    asked = PreprocessCfg(size=size, resize_mode=mode, interpolation=interpolation, fill_color=90)
+    smooth = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    pictures = (255 * F.interpolate(smooth, (56, 56), mode="bilinear")).byte()
+    transform = image_transform_v2(asked, is_train=False)
+    expected = torch.stack([transform(Image.fromarray(p.permute(1, 2, 0).numpy())) for p in pictures])
+    found = checkpoints._prepared_as(asked)(pictures.float() / 255)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, atol=0.04, rtol=0)
+
+
+def test_an_encoder_that_pads_to_no_square_can_be_audited(project: Path, models: dict[str, str]) -> None:
+    folder = project / "my-clip"
+    clip.save(clip.create("vit", size=32, embed_dim=16, seed=0), folder, "vit")
+    settings = json.loads((folder / "open_clip_config.json").read_text())
+    settings["preprocess_cfg"]["resize_mode"] = "longest"
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    encoder = checkpoints.load(checkpoints.find(f"local-dir:{folder}"))
+    assert encoder.preprocessing["resize_mode"] == "longest"
+    assert encoder.images(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))["embedding"].shape == (2, 16)
+
+
 @pytest.mark.usefixtures("offline")
 def test_a_tag_brings_its_activation_and_its_preprocessing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """OpenAI's weights read with another activation would look worse than they are, and nothing would say so."""
@@ -387,6 +418,8 @@ def test_a_file_that_cannot_be_loaded_is_named(
         assert f"{name} is damaged or not for the model small-vit" in why(name)
     assert "code.pt holds more than weights" in why("code.pt")
     assert "folder: pass the file of weights in it" in why("")
+    for name in ("page.pt", "empty.pt", "list.pt", "code.pt"):  # PyTorch's own words advise to open it without checks
+        assert "weights_only" not in why(name)
     (tmp_path / "notes.txt").write_text("")
     assert "expected a file of weights that ends in .safetensors" in why("notes.txt")
     line = why("sound.safetensors", models["resnet"])
@@ -399,6 +432,118 @@ def test_a_file_that_cannot_be_loaded_is_named(
     state["visual.proj"] = torch.full((32, 16), torch.nan)
     save_file(state, tmp_path / "nan.safetensors")
     assert "not finite numbers" in why("nan.safetensors")
+
+
+def test_names_in_a_file_reach_no_terminal_as_they_are(
+    project: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    saved(models["vit"], tmp_path / "w.safetensors")
+    for name in ("\x1b[2Jcleared\nclip-invariance: all is well", "a" * 1_000_000):
+        save_file({**load_file(tmp_path / "w.safetensors"), name: torch.zeros(1)}, tmp_path / "named.safetensors")
+        line = refused(capsys, "--model", models["vit"], "--pretrained", str(tmp_path / "named.safetensors"))
+        assert "named.safetensors does not match the model small-vit: 1 tensors that the model does not have" in line
+        assert "\x1b" not in line
+        assert len(line) < 1000
+
+
+def test_weights_behind_a_link_are_read_by_the_name_that_was_given(models: dict[str, str], tmp_path: Path) -> None:
+    """A snapshot in the hub's cache is a link to a blob without a suffix."""
+    (tmp_path / "blobs").mkdir()
+    saved(models["vit"], tmp_path / "blobs" / "w.safetensors")
+    (tmp_path / "blobs" / "w.safetensors").rename(tmp_path / "blobs" / "0123abcd")
+    (tmp_path / "model.safetensors").symlink_to(Path("blobs") / "0123abcd")
+    checkpoint = checkpoints.find(models["vit"], str(tmp_path / "model.safetensors"))
+    assert checkpoints.load(checkpoint).images(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))["embedding"].shape == (
+        1,
+        16,
+    )
+    assert list(checkpoint.digests()) == ["model.safetensors"]
+
+
+def test_weights_for_other_pictures_or_texts_are_refused(
+    project: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """open_clip would stretch their positions, and something would be measured that nobody has trained."""
+    saved(models["vit"], tmp_path / "w.safetensors")
+    vision = {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+    larger = config("small-vit-64", tmp_path, {**vision, "image_size": 64})
+    line = refused(capsys, "--model", larger, "--pretrained", str(tmp_path / "w.safetensors"))
+    assert (
+        "w.safetensors was made for pictures of 32 pixels, and the model takes 64: choose the --model of that" in line
+    )
+    state = load_file(tmp_path / "w.safetensors")
+    state["positional_embedding"] = torch.zeros(77, 32)
+    save_file(state, tmp_path / "long.safetensors")
+    line = refused(capsys, "--model", models["vit"], "--pretrained", str(tmp_path / "long.safetensors"))
+    assert "long.safetensors was made for texts of 77 tokens, and the model takes 32" in line
+
+    folder = project / "my-clip"
+    clip.save(clip.create("vit", size=32, embed_dim=16, seed=0), folder, "vit")
+    settings = json.loads((folder / "open_clip_config.json").read_text())
+    settings["model_cfg"]["vision_cfg"]["image_size"] = 48
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    line = refused(capsys, "--model", f"local-dir:{folder}")
+    assert "was made for pictures of 32 pixels, and the model takes 48: set image_size" in line
+
+
+def test_common_formats_that_are_no_weights_of_open_clip_say_the_way_out(
+    project: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def why(name: str) -> str:
+        return refused(capsys, "--model", models["vit"], "--pretrained", str(tmp_path / name))
+
+    for name in ("lfs.safetensors", "lfs.pt"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        assert f"{name} is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`" in why(name)
+    theirs = {"text_model.embeddings.position_embedding.weight": torch.zeros(2, 2), "logit_scale": torch.zeros(())}
+    save_file(theirs, tmp_path / "model.safetensors")
+    assert "as the library transformers names them" in why("model.safetensors")
+    assert "open_clip_model.safetensors" in why("model.safetensors")
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")
+    assert "TorchScript archive, a program with weights, and is not run: OpenAI's own are --pretrained openai" in why(
+        "script.pt"
+    )
+    saved(models["vit"], tmp_path / "w.safetensors")
+    shutil.copy(tmp_path / "w.safetensors", tmp_path / "renamed.pt")
+    assert "renamed.pt holds weights in the format of .safetensors, whatever its name says" in why("renamed.pt")
+    saved(models["vit"], tmp_path / "w.pt")
+    shutil.copy(tmp_path / "w.pt", tmp_path / "renamed.safetensors")
+    assert "renamed.safetensors holds weights in the format of .pt" in why("renamed.safetensors")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text("{}")
+    line = refused(capsys, "--model", f"local-dir:{tmp_path / 'theirs'}")
+    assert "looks like a model of the library transformers" in line
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.timeout(60)
+def test_a_folder_whose_text_tower_lies_on_the_hub_says_so_at_once(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    folder = project / "my-clip"
+    clip.save(clip.create("vit", size=32, embed_dim=16, seed=0), folder, "vit")
+    settings = json.loads((folder / "open_clip_config.json").read_text())
+    settings["model_cfg"]["text_cfg"] = {"hf_model_name": "roberta-base"}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    line = refused(capsys, "--model", f"local-dir:{folder}")
+    assert "could not get the settings of the text tower roberta-base that local-dir:" in line
+    assert "no network here" in line
+    assert "$HF_HOME" in line
+
+
+def test_a_proxy_without_its_library_is_not_told_as_a_missing_network(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
+
+    monkeypatch.setattr("huggingface_hub.get_session", refuse)
+    monkeypatch.setattr("open_clip.pretrained.hf_hub_download", refuse)
+    line = refused(capsys, "--model", "hf-hub:some/clip")
+    assert "a SOCKS proxy is set" in line
+    assert "pip install socksio" in line
+    assert "no network here" not in line
 
 
 def test_a_missing_package_of_photographs_stops_the_audit_at_once(
@@ -454,7 +599,39 @@ def test_the_command_audits_a_folder_and_writes_what_it_found(
     for picture in ("audit.png", "audit.dark.png"):
         with Image.open(folder / picture) as image:
             assert np.asarray(image).std() > 5
-    shutil.rmtree(folder)
+
+    # Others of the same name, as of the next training, get folders of their own; the same one again replaces itself.
+    places = []
+    for change in ({}, {"files": {"open_clip_model.safetensors": "0" * 64}}, {"scenes": 400}, {"device": "cuda"}):
+        place = report._place(folder.parent, "my-clip", record | change, chosen=False)
+        write_json(place / "audit.json", record | change)
+        assert report._place(folder.parent, "my-clip", record | change, chosen=False) == place
+        places.append(place)
+    assert places[0] == folder
+    assert len(set(places)) == 4
+    with pytest.raises(UsageError, match="holds the audit of another checkpoint"):
+        report._place(folder, "my-clip", record | {"scenes": 400}, chosen=True)
+    assert report._place(folder, "my-clip", record, chosen=True) == folder
+
+
+def test_a_full_disk_after_an_audit_loses_no_number(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], models: dict[str, str]
+) -> None:
+    few = Amounts(scenes=240, pairs=20, shots=(1, 4), photographs=60)
+    monkeypatch.setattr(audit, "amounts", lambda scenes, seeds: few)
+    clip.save(clip.create("vit", size=32, embed_dim=16, seed=0), project / "my-clip", "vit")
+
+    def full(figure: object, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert main(["audit", "--model", "local-dir:my-clip", "--seeds", "2", "--device", "cpu"]) == 1
+    printed, errors = capsys.readouterr()
+    folder = project / "_build" / "audit" / "my-clip"
+    assert "small light" in printed
+    assert f"clip-invariance: {folder}: No space left on device: the tables above are" in errors
+    assert pd.read_csv(folder / "table.csv")["value"].notna().all()
+    assert {path.name for path in folder.iterdir()} == {"table.csv", "audit.json", "audit.md"}
 
 
 @pytest.mark.parametrize(

@@ -787,7 +787,7 @@ def test_an_honest_model_in_a_folder_still_loads(small_clip: Path) -> None:
 
     (small_clip / "tokenizer_config.json").write_text(
         json.dumps(
-            {"tokenizer_class": "CLIPTokenizer", "trust_remote_code": False, "special_tokens_map_file": "/root/x"}
+            {"tokenizer_class": "CLIPTokenizer", "trust_remote_code": False, "special_tokens_map_file": "/elsewhere/x"}
         )
     )
     encoder = checkpoints.load(checkpoints.find(f"local-dir:{small_clip}"))

@@ -33,6 +33,7 @@ from clip_invariance.audit.captions.worth import policy_of, worths
 from clip_invariance.captions import CaptionPolicy
 from clip_invariance.cli import main
 from clip_invariance.errors import UsageError
+from clip_invariance.results import find_project
 from clip_invariance.theory.gain import mention_gain
 from clip_invariance.worlds.dashcam import WORDS
 
@@ -401,6 +402,18 @@ def test_the_command_prints_and_keeps(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (out / "captions.csv").read_bytes() == first
 
 
+def test_the_page_shows_what_the_command_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = find_project()
+    page = (project / "book" / "captions_tool.md").read_text(encoding="utf-8")
+    file = project / "book" / "_data" / "example_captions.csv"
+    assert f"clip-invariance captions {file.relative_to(project)} --batch 512" in page
+    shown = page.split("```text\n")[1].split("\n```")[0].splitlines()
+    assert main(["captions", str(file), "--batch", "512", "--output", str(tmp_path / "out")]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed[:-1] == shown
+    assert printed[-1] == str(tmp_path / "out" / "captions.md")
+
+
 def test_other_inputs_do_not_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, factors = write_small(tmp_path)
     out = tmp_path / "out"
@@ -460,6 +473,7 @@ def test_a_page_for_captions_that_name_nothing(tmp_path: Path) -> None:
         (b"caption\n", "0 captions were read"),
         (b"url,caption\nu,a car\nu,b,c\n", "c.csv: cannot be read: CSV parse error"),
         (b"caption,caption\na,b\n", "several of its columns"),
+        (b'caption,n\n"never closed,1\n' + b"a car,1\n" * 600_000, "is a quotation mark never closed?"),
     ],
 )
 def test_bad_files_are_one_line_and_exit_2(

@@ -107,6 +107,7 @@ def test_rows_carry_the_first_essential_value(tmp_path: Path, rules: Path) -> No
         "profile": "standard",
         "device": "cpu",
         "figure": "01/accuracy",
+        "as_amended": None,
     }
     assert cited["verdict"] == "cited only"
     assert unmeasured == dict.fromkeys(measured) | {"id": "C13", "chapter": "03", "verdict": "not yet measured"}
@@ -123,9 +124,9 @@ def test_doctored_value_flips_the_printed_verdict(
     write_results(folder, {"drop": value(1.0), "other": value(20.0)})
     assert main(["claims", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["verdict"] == "supported"
-    text = (
-        (folder / "values.json").read_text().replace('"high": 1.5', '"high": 9.5').replace('"low": 0.5', '"low": 8.5')
-    )
+    text = (folder / "values.json").read_text()
+    for field, old, new in (("high", 1.5, 9.5), ("low", 0.5, 8.5), ("value", 1.0, 9.0)):
+        text = text.replace(f'"{field}": {old}', f'"{field}": {new}')
     (folder / "values.json").write_text(text)
     assert main(["claims", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["verdict"] == "contradicted"

@@ -2,132 +2,148 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.chapters.c4_dashcam import dashcam, photographs
-from clip_invariance.chapters.c4_dashcam import figures as draw
-from clip_invariance.chapters.c4_dashcam import story as dashcam_story
+from clip_invariance.chapters.c4_dashcam import (
+    figures,
+    numbers,
+    photographs,
+    photographs_figures,
+    story,
+    story_figures,
+    tables,
+    units,
+)
 from clip_invariance.chapters.c4_dashcam.arms import (
     ARMS,
+    BY_RATE,
     LABELS,
     LARGE,
     SILENT,
     SOMETIMES,
     TALKATIVE,
     UNTRAINED,
-    Arm,
+    arms_of,
     train_unit,
     train_units,
 )
 from clip_invariance.chapters.c4_dashcam.measures import (
     ASKED,
     Pictures,
-    Reader,
     false_go_rate,
     matched_pictures,
     measured_pictures,
     read_pairs,
     read_scenes,
 )
-from clip_invariance.chapters.c4_dashcam.training import SIZE, STUDIED, captions_of, scenes, train
+from clip_invariance.chapters.c4_dashcam.readers import Reader
+from clip_invariance.chapters.c4_dashcam.training import SIZE, STUDIED, Arm, Schedule, captions_of, sample_scenes, train
 from clip_invariance.errors import UsageError
 from clip_invariance.marks.style import style
-from clip_invariance.measure.statistics import Estimate
+from clip_invariance.measure.statistics import Estimate, NamedValue
+from clip_invariance.measure.tables import select
 from clip_invariance.models import clip
 from clip_invariance.profiles import PROFILES
 from clip_invariance.rules.claims import load_claims
+from clip_invariance.run.chapter import _with_params
+from clip_invariance.run.store import describe
 from clip_invariance.training import labels, views
 from clip_invariance.training.augment import crop_and_colour
-from clip_invariance.units import Unit
+from clip_invariance.units import Unit, label
 from clip_invariance.worlds import dashcam as world
 
 SMOKE = PROFILES["smoke"]
 
 
-@cache
-def table_of(function: Callable[..., pd.DataFrame], params: str) -> pd.DataFrame:
+TRAINED: dict[str, pd.DataFrame] = {}
+
+
+def trained(unit: Unit) -> pd.DataFrame:
     """What a unit without needs returns, computed once."""
-    return function(**json.loads(params))
+    if (name := describe(unit)) not in TRAINED:
+        TRAINED[name] = unit.function(**unit.params)
+    return TRAINED[name]
 
 
 def ran(unit: Unit) -> pd.DataFrame:
     """The unit's table with its parameters as columns, what it needs included."""
-    needed = {name: table_of(need.function, json.dumps(dict(need.params))) for name, need in unit.needs.items()}
-    table = unit.function(**unit.params, **needed)
-    return table.assign(**{name: str(v) if isinstance(v, list) else v for name, v in unit.params.items()})
+    needed = {name: trained(need) for name, need in unit.needs.items()}
+    return _with_params(unit, unit.function(**unit.params, **needed))
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, pd.DataFrame]:
     """One unit of each kind, as the smoke profile runs it."""
     torch.set_num_threads(1)
-    arms = {(unit.params["objective"], unit.params["mention"]): unit for unit in dashcam.units(SMOKE, 1, "cpu")[::-1]}
+    by_arm = {unit.params["arm"]: unit for unit in units.encoder_units(SMOKE, 1, "cpu")}
     return {
-        "captions": ran(arms["captions", 0.0]),
-        "labels": ran(arms["labels", 0.0]),
-        "pixels": ran(dashcam.pixel_units(SMOKE, 1, "cpu")[0]),
-        "course": ran(dashcam.course_units(SMOKE, 1, "cpu")[0]),
-        "story": ran(dashcam.story_units(SMOKE, "cpu")[0]),
-        "pasted": ran(dashcam.pasted_units(SMOKE, 1, "cpu")[0]),
+        "captions": ran(by_arm[SILENT]),
+        "labels": ran(by_arm[LABELS["small"]]),
+        "pixels": ran(units.pixel_units(SMOKE, 1, "cpu")[0]),
+        "course": ran(units.course_units(SMOKE, 1, "cpu")[0]),
+        "story": ran(units.story_units(SMOKE, "cpu")[0]),
+        "pasted": ran(units.pasted_units(SMOKE, 1, "cpu")[0]),
     }
 
 
 @pytest.fixture(scope="module")
 def invented(measured: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Tables of the standard profile with invented numbers: the same rows as measured ones, three seeds."""
-    names = ("objective", "mention", "light_size", "embed_dim", "filler", "masked")
 
     def noisy(rows: pd.DataFrame, level: float, seed: int) -> pd.Series:
         return level + 0.01 * pd.Series(torch.randn(len(rows), generator=torch.Generator().manual_seed(seed)).numpy())
 
-    tables: dict[str, list[pd.DataFrame]] = {"table": [], "pixels": [], "course": [], "pasted": [], "alone": []}
+    parts: dict[str, list[pd.DataFrame]] = {"table": [], "pixels": [], "course": [], "pasted": [], "alone": []}
     for seed in range(3):
-        for arm in ARMS["standard"]:
+        for arm in arms_of(PROFILES["standard"]):
             rows = measured["captions" if arm.objective == "captions" else "labels"]
-            params = {name: getattr(arm, name) for name in names} | {"steps": 240 * arm.length, "seed": seed}
             level = 0.5 + 0.4 * arm.mention + 0.2 * (arm.objective == "labels") * (1 - arm.mention)
-            tables["table"].append(rows.assign(**params, value=noisy(rows, level, seed)))
+            parts["table"].append(rows.assign(arm=label(arm), seed=seed, value=noisy(rows, level, seed)))
             if arm.course:
-                course = measured["course"].assign(mention=arm.mention, steps=240 * arm.length, seed=seed)
-                tables["course"].append(course.assign(value=noisy(course, level, seed)))
-        for arm in dashcam.PASTED:
-            rows = measured["pasted"].assign(objective=arm.objective, mention=arm.mention, seed=seed)
-            tables["pasted"].append(rows.assign(value=noisy(rows, 0.7, seed)))
+                rows = measured["course"]
+                parts["course"].append(rows.assign(arm=label(arm), seed=seed, value=noisy(rows, level, seed)))
+        for arm in units.PASTED:
+            rows = measured["pasted"]
+            parts["pasted"].append(rows.assign(arm=label(arm), seed=seed, value=noisy(rows, 0.7, seed)))
         for size in ("small", "large"):
             rows = measured["pixels"].assign(light_size=size, seed=seed)
-            tables["pixels"].append(rows.assign(value=noisy(rows, 0.5, seed)))
+            parts["pixels"].append(rows.assign(value=noisy(rows, 0.5, seed)))
         counts = [("probe", count) for count in (1, 4, 16, 64, 256, 0)] + [("nearest", 0)]
         alone = [
             {
-                "representation": name,
+                "depth": name,
                 "metric": metric,
                 "labels": count,
                 "seed": seed,
                 "photograph": photograph,
                 "value": 0.9 + 0.001 * seed,
             }
-            for name in draw.REPRESENTATIONS
+            for name in photographs_figures.REPRESENTATIONS
             for metric, count in counts
             for photograph in (range(24) if count == 0 else [None])
         ]
-        tables["alone"].append(pd.DataFrame(alone))
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+        parts["alone"].append(pd.DataFrame(alone))
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
+
+
+def values_of(found: dict[str, pd.DataFrame], table: pd.DataFrame) -> list[NamedValue]:
+    """All numbers of the chapter."""
+    return [
+        *numbers.values(table, found["pixels"]),
+        *photographs_figures.values(found["alone"], found["pasted"]),
+    ]
 
 
 # ---------------------------------------------------------------- pictures and captions
 
 
 def test_captions_name_the_car_and_mention_the_light_at_the_rate() -> None:
-    shown = scenes(2000, 0, "small")
+    shown = sample_scenes(2000, 0, "small")
     texts = captions_of(shown, 0.3, False, 0).strings()
     named = [any(f"a {state} light" in text for state in ("red", "green")) for text in texts]
     assert sum(named) / len(named) == pytest.approx(0.3, abs=0.04)
@@ -138,7 +154,7 @@ def test_captions_name_the_car_and_mention_the_light_at_the_rate() -> None:
 
 
 def test_fillers_make_silent_captions_as_long_as_talkative_ones() -> None:
-    shown = scenes(3000, 1, "small")
+    shown = sample_scenes(3000, 1, "small")
 
     def words(mention: float, filler: bool) -> float:
         texts = captions_of(shown, mention, filler, 0).strings()
@@ -149,7 +165,7 @@ def test_fillers_make_silent_captions_as_long_as_talkative_ones() -> None:
 
 
 def test_the_two_light_sizes_show_the_same_scenes() -> None:
-    small, large = scenes(200, 3, "small"), scenes(200, 3, "large")
+    small, large = sample_scenes(200, 3, "small"), sample_scenes(200, 3, "large")
     assert all(torch.equal(small.labels[name], large.labels[name]) for name in small.labels)
     different = {name for name in small.nuisances if not torch.equal(small.nuisances[name], large.nuisances[name])}
     assert different == {"light_scale"}
@@ -158,7 +174,7 @@ def test_the_two_light_sizes_show_the_same_scenes() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_no_factor_tells_another_one(seed: int) -> None:
     """The weather is drawn apart from the rest: the same random numbers must not decide the light as well."""
-    labels = scenes(4000, seed, "small").labels
+    labels = sample_scenes(4000, seed, "small").labels
     varied = [name for name in ASKED if len(labels[name].unique()) > 1]
     columns = torch.stack([labels[name].double() for name in varied])
     correlation = torch.corrcoef(columns) - torch.eye(len(varied))
@@ -189,13 +205,13 @@ def test_labels_are_learned_and_nothing_else_is_asked() -> None:
     bright = torch.arange(64) % 2
     images = (60 * bright[:, None, None, None] + torch.randint(0, 100, (64, 3, 32, 32), generator=generator)).byte()
     model = clip.create("conv", size=32, embed_dim=8, seed=0)
-    said = clip.encode_texts(model, ["a car"])
+    before = clip.encode_texts(model, ["a car"])
     labels.fit(model, images, {"bright": bright}, steps=12, batch=32, rate=5e-3, seed=0)
     x = clip.embed(model, images)
     means = torch.stack([x[bright == value].mean(0) for value in (0, 1)])
     apart = torch.linalg.vector_norm(means[0] - means[1])
     assert apart > 3 * (x - means[bright]).norm(dim=1).mean()
-    torch.testing.assert_close(clip.encode_texts(model, ["a car"]), said)
+    torch.testing.assert_close(clip.encode_texts(model, ["a car"]), before)
 
 
 def test_views_pull_two_views_of_a_picture_together() -> None:
@@ -220,17 +236,31 @@ def test_views_pull_two_views_of_a_picture_together() -> None:
 
 
 def test_the_untrained_control_differs_from_the_trained_encoder_in_its_steps_only() -> None:
-    silent, untrained = (train_unit(arm, "smoke", 0, "cpu").params for arm in (SILENT, UNTRAINED["small"]))
-    assert {name for name in silent if silent[name] != untrained[name]} == {"steps", "keep_at"}
-    assert untrained["steps"] == 0
+    assert replace(SILENT, course=False, length=0) == UNTRAINED["small"]
+    schedule = Schedule(steps=4, images=300)
+    assert (schedule.of(SILENT), schedule.of(UNTRAINED["small"])) == (4, 0)
+
+
+def test_a_course_keeps_the_weights_of_the_way() -> None:
+    schedule = Schedule(steps=400, images=1)
+    assert schedule.kept(SILENT) == [100, 200]
+    assert schedule.kept(Arm(length=3, course=True)) == [100, 200, 400, 800]
+    assert schedule.kept(Arm()) == []
 
 
 def test_every_profile_trains_the_same_arms_or_fewer() -> None:
-    assert set(ARMS["quick"]) <= set(ARMS["standard"]) <= set(ARMS["full"])
-    for arm in ARMS["quick"]:
-        units = [train_unit(arm, profile, 0, "cpu").params for profile in ("quick", "standard", "full")]
-        assert units[0] == units[1] == units[2]
-    assert len(train_units(SMOKE, 2, "cpu")) == 2 * len(ARMS["smoke"])
+    quick, standard, full = (arms_of(PROFILES[name]) for name in ("quick", "standard", "full"))
+    assert set(quick) < set(standard) < set(full) == set(ARMS)
+    for arm in quick:
+        trainings = [train_unit(arm, PROFILES[profile], 0, "cpu").params for profile in ("quick", "standard", "full")]
+        assert trainings[0] == trainings[1] == trainings[2]
+    assert len(train_units(SMOKE, 2, "cpu")) == 2 * len(arms_of(SMOKE))
+
+
+def test_rates_rise_and_are_those_of_their_arms() -> None:
+    for light_size, arms in BY_RATE.items():
+        assert list(arms) == sorted(arms)
+        assert all(arm.mention == rate and arm.light_size == light_size for rate, arm in arms.items())
 
 
 @pytest.mark.parametrize(
@@ -238,11 +268,10 @@ def test_every_profile_trains_the_same_arms_or_fewer() -> None:
     [({"objective": "poems"}, "objective='poems'"), ({"light_size": "huge"}, "light_size='huge'")],
 )
 def test_bad_input_is_refused_naming_it(changes: dict[str, Any], message: str) -> None:
-    params = dict(train_unit(SILENT, "smoke", 0, "cpu").params) | {"steps": 0, "images": 8} | changes
     with pytest.raises(UsageError, match=message):
-        train(**params)
+        train(Arm(length=0, **changes), Schedule(steps=4, images=8), 0, "cpu")
     with pytest.raises(UsageError, match="not trained in the profile smoke"):
-        train_unit(Arm(embed_dim=32), "smoke", 0, "cpu")
+        train_unit(Arm(embed_dim=32), SMOKE, 0, "cpu")
 
 
 # ---------------------------------------------------------------- measures
@@ -329,7 +358,7 @@ def test_measures_of_a_real_encoder_cover_every_depth(measured: dict[str, pd.Dat
 
 
 def test_light_boxes_hold_the_light_and_little_else() -> None:
-    shown = scenes(20, 5, "large")
+    shown = sample_scenes(20, 5, "large")
     boxes = photographs.light_boxes(shown)
     masks = world.masks(shown, size=SIZE)["light"]
     for (left, top, right, bottom), mask in zip(boxes.int().tolist(), masks, strict=True):
@@ -347,7 +376,7 @@ def test_a_pasted_photograph_hides_the_drawn_light() -> None:
     images, labels = photographs.pasted("train", 1, 12, "small", 0, "cpu")
     assert images.shape == (12, 3, SIZE, SIZE)
     assert set(labels.tolist()) == {0, 1}
-    shown = scenes(30, 9, "small")
+    shown = sample_scenes(30, 9, "small")
     boxes = photographs.light_boxes(shown).int().tolist()
     hidden = world.change(shown, "light_scale", 0.4)
     red, green = (world.render(world.change(hidden, "light", value), size=SIZE).int() for value in (0, 1))
@@ -368,100 +397,108 @@ def test_the_inventory_counts_every_photograph() -> None:
 
 def by_rate(accuracies: dict[float, list[float]], metric: str = "probe", depth: str = "embedding") -> pd.DataFrame:
     """A table with nothing but the small light's accuracy, one number per seed."""
-    arm = {"objective": "captions", "light_size": "small", "embed_dim": 64, "filler": False, "masked": False}
+    names = {"metric": metric, "depth": depth, "factor": "light", "labels": 0}
     return pd.DataFrame(
         [
-            arm | {"mention": p, "steps": 240, "seed": seed, "metric": metric, "depth": depth, "factor": "light",
-                   "labels": 0, "value": value}
-            for p, values in accuracies.items()
+            {"arm": label(BY_RATE["small"][rate]), "seed": seed, **names, "value": value}
+            for rate, values in accuracies.items()
             for seed, value in enumerate(values)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_the_middle_of_a_mixture_is_where_it_lies_between_the_ends() -> None:
     table = by_rate({0.0: [0.5, 0.6], 0.1: [0.6, 0.7], 1.0: [1.0, 1.0]})
-    assert dashcam.middle(table).tolist() == pytest.approx([20, 25])
+    assert numbers.middle(table).tolist() == pytest.approx([20, 25])
 
 
 def test_a_reversal_is_the_largest_loss_between_neighbouring_rates() -> None:
     rising = by_rate({0.0: [0.5, 0.5], 0.1: [0.6, 0.62], 1.0: [0.9, 0.9]})
-    assert dashcam.reversal(rising).value == pytest.approx(-11)
+    assert numbers.reversal(rising).value == pytest.approx(-11)
     dipping = by_rate({0.0: [0.5, 0.5], 0.1: [0.8, 0.8], 0.3: [0.7, 0.72], 1.0: [0.9, 0.9]})
-    assert dashcam.reversal(dipping).value == pytest.approx(9)
+    assert numbers.reversal(dipping).value == pytest.approx(9)
     unsure = by_rate(
         {0.0: [0.80, 0.80], 0.1: [0.77, 0.77], 1.0: [0.60, 0.90]}
     )  # loses 3, then 2 [-189, 193] on average
-    assert dashcam.reversal(unsure).high > 100
+    assert numbers.reversal(unsure).high > 100
 
 
 def test_what_is_kept_compares_the_silent_with_the_talkative_encoder() -> None:
     table = by_rate({0.0: [0.1, 0.2], 1.0: [0.5, 0.4]}, metric="distance")
-    assert dashcam.kept(table, "light").tolist() == pytest.approx([20, 50])
+    assert numbers.kept(table, "light").tolist() == pytest.approx([20, 50])
 
 
 def test_arms_are_told_apart(invented: dict[str, pd.DataFrame]) -> None:
     table = invented["table"]
-    seen = [len(dashcam.of_arm(table, arm)) for arm in ARMS["standard"]]
-    assert min(seen) > 0
-    assert sum(seen) == len(table)
-    assert dashcam.of_arm(table, replace(SILENT, embed_dim=7)).empty
+    counts = [len(select(table, arm=arm)) for arm in arms_of(PROFILES["standard"])]
+    assert min(counts) > 0
+    assert sum(counts) == len(table)
+    assert select(table, arm=replace(SILENT, embed_dim=7)).empty
 
 
 def test_every_rule_of_the_chapter_names_a_value_that_is_measured(invented: dict[str, pd.DataFrame]) -> None:
-    parts = [invented[name] for name in ("table", "pixels", "alone", "pasted")]
-    named = dashcam.values(*parts)
-    assert all(isinstance(row.estimate, Estimate) and row.description for row in named)
-    assert len({row.name for row in named}) == len(named)
+    table = invented["table"]
+    named = values_of(invented, table)
+    assert all(isinstance(value.estimate, Estimate) and value.description for value in named)
+    assert len({value.name for value in named}) == len(named)
     rules = [c for claim in load_claims() if claim.chapter == "04" for c in claim.conditions]
-    assert {c.value for c in rules} <= {f"04.{row.name}" for row in named}
-    trained = [dashcam.of_arm(invented["table"], arm).index for arm in ARMS["quick"]]
-    quick = invented["table"].loc[np.concatenate(trained)]
-    fewer = {f"04.{row.name}" for row in dashcam.values(quick, *parts[1:])}
+    assert {c.value for c in rules} <= {f"04.{value.name}" for value in named}
+    quick = select(table, arm=arms_of(PROFILES["quick"]))
+    fewer = {f"04.{value.name}" for value in values_of(invented, quick)}
     assert {c.value for c in rules if c.role == "essential"} <= fewer
 
 
 def test_known_answers_reach_the_values(invented: dict[str, pd.DataFrame]) -> None:
     table = invented["table"].copy()
-    rows = (table["metric"] == "probe") & (table["depth"] == "embedding") & (table["factor"] == "light")
     for arm, value in ((SILENT, 0.55), (SOMETIMES, 0.65), (TALKATIVE, 0.95), (LARGE, 0.75), (LABELS["small"], 0.97)):
-        table.loc[rows & table.index.isin(dashcam.of_arm(table, arm).index), "value"] = value
-    named = {row.name: row for row in dashcam.values(table, *(invented[n] for n in ("pixels", "alone", "pasted")))}
+        rows = select(table, arm=arm, metric="probe", depth="embedding", factor="light").index
+        table.loc[rows, "value"] = value
+    named = {value.name: value for value in values_of(invented, table)}
     expected = {"c29_gap_probe": 42, "c30_size": 20, "c30_mention": 40, "c30_word_beats_size": 20, "c31_middle": 25}
     for name, value in expected.items():
         assert named[name].estimate.value == pytest.approx(value), name
     assert named["c29_probe"].estimate.value == pytest.approx(55)
 
 
+def test_a_new_rate_is_in_the_figure(invented: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in arms.py is all that it takes."""
+    arm = Arm(mention=0.2)
+    rows = select(invented["table"], arm=SOMETIMES).assign(arm=label(arm), value=0.7)
+    table = pd.concat([invented["table"], rows], ignore_index=True)
+    monkeypatch.setitem(BY_RATE["small"], 0.2, arm)
+    drawn = tables.mention(table, invented["pixels"])
+    assert select(drawn, panel="small light", mention=0.2)["value"].tolist() == pytest.approx([70] * 3)
+
+
 def test_every_figure_draws_and_describes_itself(
     invented: dict[str, pd.DataFrame], measured: dict[str, pd.DataFrame]
 ) -> None:
     table, pixels = invented["table"], invented["pixels"]
-    told = pd.concat([measured["story"], measured["story"].assign(mention=1.0)], ignore_index=True)
-    figures = {
-        "scenes": dashcam_story.gallery(),
-        "pair": dashcam_story.with_pictures(told, "small"),
-        "mention": dashcam.mention_table(table, pixels),
-        "matched_pairs": dashcam.pair_table(table),
-        "unmentioned": dashcam.unmentioned_table(table, pixels),
-        "labels_needed": dashcam.labels_table(table),
-        "decision": dashcam.decision_table(table),
-        "size_and_mention": dashcam.salience_table(table),
-        "controls": dashcam.control_table(table),
-        "course": dashcam.course_table(invented["course"]),
-        "photographs_alone": dashcam.photograph_table(invented["alone"]),
-        "photographs_in_scenes": dashcam.pasted_table(invented["pasted"]),
+    told = pd.concat([measured["story"], measured["story"].assign(arm=label(TALKATIVE))], ignore_index=True)
+    drawn = {
+        story_figures.SCENES: story.gallery(),
+        story_figures.PAIR: story.with_pictures(told, (SILENT, TALKATIVE)),
+        figures.MENTION: tables.mention(table, pixels),
+        figures.MATCHED_PAIRS: tables.matched_pairs(table),
+        figures.UNMENTIONED: tables.unmentioned(table, pixels),
+        figures.LABELS_NEEDED: tables.labels_needed(table),
+        figures.DECISION: tables.decision(table),
+        figures.SIZE_AND_MENTION: tables.size_and_mention(table),
+        figures.CONTROLS: tables.controls(table),
+        figures.COURSE: tables.course(invented["course"]),
+        photographs_figures.PHOTOGRAPHS_ALONE: photographs_figures.alone_table(invented["alone"]),
+        photographs_figures.PHOTOGRAPHS_IN_SCENES: photographs_figures.pasted_table(invented["pasted"]),
     }
     with style("dark"):
-        for name, data in figures.items():
-            assert getattr(draw, name)(data).axes
-            alt = getattr(draw, f"describe_{name}")(data)
+        for spec, data in drawn.items():
+            assert spec.draw(data).axes
+            alt = spec.describe(data)
             assert "nan" not in alt
             assert len(alt) > 60
 
 
 def test_candidate_captions_say_everything_once() -> None:
-    texts = dashcam_story.candidate_captions()
+    texts = story.candidate_captions()
     assert len(set(texts)) == len(texts) == 72
     assert "a black car on the road at a red light and a pedestrian crossing" in texts
     assert STUDIED == ("light", "pedestrian")

@@ -13,11 +13,11 @@ import pytest
 PROGRAM = """
 import hashlib, sys
 from pathlib import Path
-from clip_invariance.chapters.c3_captions import reading as caption_reading
+from clip_invariance.chapters.c3_captions.policies import arms
 from clip_invariance.profiles import PROFILES
 from clip_invariance.run.store import Progress, Store, run_units
 
-measurement = caption_reading.units(PROFILES["smoke"], 2, "cpu")[0]
+measurement = arms.units(PROFILES["smoke"], 2, "cpu")[0]
 measured, trained, reused = run_units([measurement], Store(Path(sys.argv[1])), {}, 1, Progress())
 assert reused == 0
 for entry in (*measured, *trained):

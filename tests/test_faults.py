@@ -24,7 +24,7 @@ import pytest
 from child_run import IMPORTED, RUN, execute_here, run_in_child
 from clip_invariance.cli import main
 from clip_invariance.errors import ReportError
-from clip_invariance.results import check_files, read_results, run_folder
+from clip_invariance.results import check_files, read_results, run_folder, sha256
 from clip_invariance.rules.claims import CLAIMS_FILE
 from clip_invariance.run import run as run_module
 from clip_invariance.run.run import _locked
@@ -35,11 +35,13 @@ from results_fixture import replace_in_run, value, write_results
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = dict(os.environ)  # where a run tells its kernel what it needs to know
+    def ours() -> dict[str, str]:
+        return {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+
+    before = ours()
     monkeypatch.setattr(run_module, "_execute", execute_here)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    assert ours() == before  # what a run tells its kernels is for them
 
 
 def figures(project: Path) -> Path:
@@ -256,6 +258,12 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "gone": lambda path: path.unlink(),
     "binary": lambda path: path.write_bytes(bytes(range(256))),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+    "swapped": lambda path: path.write_bytes((path.parent / SWAPPED[path.name]).read_bytes()),
+    "older": lambda path: path.write_text(path.read_text().replace('"schema": 1', '"schema": 0')),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "unreadable": lambda path: path.chmod(0),
 }
 FILES = (
     "values.json",
@@ -268,6 +276,10 @@ FILES = (
 )
 
 
+#: Each file in the place of another.
+SWAPPED = dict(zip(FILES, (*FILES[1:], FILES[0]), strict=True))
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_result_is_refused_by_name(
@@ -276,7 +288,18 @@ def test_damaged_result_is_refused_by_name(
     folder = project / "figures" / "01"
     folder.mkdir(parents=True)
     write_results(folder, {"gap": value(1.0)})
+    (folder / "accuracy.dark.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>')
+    listed = {path.name: sha256(path) for path in folder.iterdir() if path.name != "run.json"}
+    replace_in_run(folder, files=listed)
+    before = (folder / name).read_bytes()
     DAMAGE[damage](folder / name)
+    if damage == "older" and (folder / name).read_bytes() == before:
+        pytest.skip("this file has no schema")
+    if damage == "unreadable" and os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    if (name, damage) == ("run.json", "longer"):  # a space after the record changes nothing in it
+        assert main(["verify", "--from", str(project / "figures")]) == 0
+        return
     if (name, damage) == ("run.json", "gone"):  # then the folder is not a finished run at all
         assert main(["verify", "--from", str(project / "figures")]) == 2
         return
@@ -286,6 +309,28 @@ def test_damaged_result_is_refused_by_name(
     assert len(error.splitlines()) == 1
     assert name in error
     assert "a bug?" not in error
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_converted_line_endings_are_told_as_such(project: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """As git leaves them where core.autocrlf is set. Running again would not help."""
+    folder = project / "figures" / "01"
+    folder.mkdir(parents=True)
+    write_results(folder, {"gap": value(1.0)})
+    (folder / "accuracy.svg").write_bytes((folder / "accuracy.svg").read_bytes() + b"\n")
+    (folder / "accuracy.dark.svg").write_bytes((folder / "accuracy.svg").read_bytes())
+    (folder / "notebook.ipynb").write_bytes((folder / "notebook.ipynb").read_bytes() + b"\n")
+    replace_in_run(folder, files={path.name: sha256(path) for path in folder.iterdir() if path.name != "run.json"})
+    path = folder / name
+    assert b"\r" not in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    if name == "run.json":  # it holds the digests, and is read as JSON
+        check_files(read_results(folder))
+        return
+    assert main(["build"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path} has other line endings" in line
+    assert "core.autocrlf" in line
 
 
 def test_no_single_flipped_bit_does_more_than_be_refused_or_change_a_text(project: Path) -> None:

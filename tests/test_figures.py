@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clip_invariance.chapters.c3_captions import figures as captions
+from clip_invariance.chapters.c3_captions.policies import geometry_figures as captions
 from clip_invariance.chapters.c4_dashcam import figures as dashcam
 from clip_invariance.chapters.c6_limits import figures as limits
 from clip_invariance.marks.marks import bounded, end_labels, errors, headline, key
@@ -79,7 +79,7 @@ def test_a_long_headline_breaks() -> None:
 
 
 PUBLISHED = {
-    "03/time_course": captions.time_course,
+    "03/time_course": captions.COURSE.draw,
     "04/size_and_mention": dashcam.size_and_mention,
     "04/mention": dashcam.mention,
     "06/noise": limits.NOISE.draw,

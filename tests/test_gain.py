@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -317,6 +319,16 @@ def test_a_law_that_is_true_is_found_again() -> None:
     assert {cell: fitted.steps(cell) for cell in GRID} == pytest.approx(made)
     patient = fit(LAWS[0], {cell: steps for cell, steps in made.items() if cell.fitting})
     assert all(math.isfinite(patient.steps(cell)) for cell in GRID if cell.mention > 0)
+
+
+def test_the_page_names_tests_that_exist() -> None:
+    here = Path(__file__).parent
+    page = (here.parent / "book" / "theory.md").read_text(encoding="utf-8")
+    tests = "".join(
+        (here / name).read_text(encoding="utf-8") for name in ("test_theory.py", "test_gain.py", "test_orbit.py")
+    )
+    missing = [name for name in set(re.findall(r"`(test_[a-z0-9_]+)`", page)) if f"def {name}(" not in tests]
+    assert missing == []
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,16 @@ from clip_invariance.models import clip, sentences
 from clip_invariance.profiles import get_profile
 from clip_invariance.run.store import Progress, Store, run_units
 from clip_invariance.training.loop import mixed
-from clip_invariance.units import Unit, label
+from clip_invariance.units import Unit
 from pretend_gpu import Refused, pretended_gpu
 
 #: By chapter.
 EXPERIMENTS = {
-    "01": "c1_places.hard_vs_soft",
-    "02": "c2_orbits.orbit_averaging",
-    "03": "c3_captions.caption_policies",
-    "04": "c4_dashcam.dashcam",
-    "05": "c5_recovery.recovery",
+    "01": "c1_places.units",
+    "02": "c2_orbits.units",
+    "03": "c3_captions.units",
+    "04": "c4_dashcam.units",
+    "05": "c5_recovery.units",
     "06": "c6_limits.units",
 }
 
@@ -114,21 +115,32 @@ def test_it_does_what_a_gpu_does_and_leaves_nothing_behind() -> None:
 
 
 #: Parameters that say what is shown or told, not what is done with it. (In chapter 6, the arm decides what is asked.)
-CONTENT = {"03": ("arm", "policy"), "05": ("origin",)}
+CONTENT = {"03": ("arm", "since"), "05": ("origin",)}
 
 
 def kind(unit: Unit, content: Sequence[str]) -> object:
     """What units have in common that take the same way through the code, as far as parameters show it."""
     names = {
-        name: label(value)
-        for name, value in unit.params.items()
-        if (isinstance(value, str | bool) or is_dataclass(value)) and name not in content
+        name: value
+        for name, value in _flat(unit.params).items()
+        if isinstance(value, str | bool) and name not in content
     }
     return (
         unit.name,
         tuple(sorted(names.items())),
         tuple((name, kind(need, content)) for name, need in unit.needs.items()),
     )
+
+
+def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters, and the fields of those that are arms or sizes."""
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        decisive = (
+            {one.name: getattr(value, one.name) for one in fields(value) if one.compare} if is_dataclass(value) else {}
+        )
+        found |= _flat(decisive) if decisive else {name: value}
+    return found
 
 
 @pytest.mark.slow

@@ -7,63 +7,67 @@ from pathlib import Path
 
 import pytest
 
-from clip_invariance.chapters.c1_places import place_informative, place_support, red_green
-from clip_invariance.chapters.c2_orbits import training as orbit_training
-from clip_invariance.chapters.c3_captions import training as caption_training
-from clip_invariance.chapters.c3_captions import words_training as caption_words_training
+from clip_invariance.chapters.c1_places import informative, red_green
+from clip_invariance.chapters.c1_places.arms import PATIENT, Arm, budget
+from clip_invariance.chapters.c2_orbits import arms as orbit_arms
+from clip_invariance.chapters.c3_captions.policies import arms as policies
+from clip_invariance.chapters.c3_captions.policies import training as policy_training
+from clip_invariance.chapters.c3_captions.words import arms as words
+from clip_invariance.chapters.c3_captions.words import collection as word_collection
+from clip_invariance.chapters.c3_captions.words import training as word_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
-from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import arms as recovery_arms
 from clip_invariance.chapters.c6_limits import arms as limits_arms
-from clip_invariance.profiles import get_profile
+from clip_invariance.profiles import PROFILES
 from clip_invariance.training import encoders
-from clip_invariance.worlds import cards, collages
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import cards, collages, placed
 from clip_invariance.worlds.digits import NATIVE_SIZE
 from clip_invariance.worlds.red_green import SIZE as SQUARES_SIZE
 
 PAGE = (Path(__file__).parents[1] / "book" / "methods.md").read_text(encoding="utf-8")
 
 
-def of_networks(architecture: str) -> tuple[object, ...]:
-    budget = place_support.BUDGETS.get(architecture, place_support.DEFAULT_BUDGET)
-    return "1", budget.images, scenes.SIZE, budget.steps, budget.batch, budget.rate
+def of_networks(arm: Arm) -> tuple[object, ...]:
+    full = budget(arm)
+    return "1", full.images, placed.SIZE, full.steps, full.batch, full.rate
 
 
 def rows(profile: str) -> dict[str, tuple[object, ...]]:
     """First column of the table -> the others."""
-    caption, word, car = caption_training, caption_words_training, dashcam_training
-    collage, card = (sizes.at(get_profile(profile)) for sizes in (limits_arms.COLLAGES, limits_arms.CARDS))
+    car = dashcam_training
+    collage, card = (sizes.at(PROFILES[profile]) for sizes in (limits_arms.COLLAGES, limits_arms.CARDS))
+    caption, word = policies.TRAINED.at(PROFILES[profile]), words.TRAINED.at(PROFILES[profile])
     rate = encoders.RATES["conv"]
-    digits, informative = orbit_training, place_informative
+    digits, homes = orbit_arms.TRAINED[-1], informative.SIZES.at(PROFILES[profile])
+    schedule = dashcam_arms.SCHEDULE.at(PROFILES[profile])
     shapes = {
         name: (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile] * caption.STANDARD[arm].longer,
-            caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps * arm.longer, caption.batch, rate,
         )
         for name, arm in (
-            ("CLIPs, Trifeature", "trifeature shape"),
-            ("CLIPs, Trifeature, three times as long", "trifeature shape, three times longer"),
+            ("CLIPs, Trifeature", policies.SHAPE),
+            ("CLIPs, Trifeature, three times as long", policies.SHAPE_LONGER),
         )
     }  # fmt: skip
     return {
-        "CNNs": of_networks("zero_pool"),
-        "MLP": of_networks("mlp"),
-        "ViT": of_networks("vit"),
-        "ViT, ten times as long": of_networks(place_support.PATIENT),
+        "CNNs": of_networks(Arm("zero_pool", "everywhere")),
+        "MLP": of_networks(Arm("mlp", "everywhere")),
+        "ViT": of_networks(Arm("vit", "everywhere")),
+        "ViT, ten times as long": of_networks(PATIENT[0]),
         "torus CNNs of claim C05, noisy pictures": (
-            "1", informative.IMAGES[profile], scenes.SIZE, informative.STEPS[profile], 32, 0.003,
+            "1", homes.images, placed.SIZE, homes.steps, informative.BATCH, informative.RATE,
         ),
         "orbit models": (
-            "2", digits.ALL_IMAGES, NATIVE_SIZE, digits.BUDGETS[profile][-1], digits.BATCH, digits.RATE,
+            "2", digits.images, NATIVE_SIZE, orbit_arms.STEPS.at(PROFILES[profile]), digits.batch, digits.rate,
         ),
         "CLIPs, caption policies": (
-            "3", caption.IMAGES[profile], caption.SIZE, caption.STEPS[profile], caption.BATCH[profile], rate,
+            "3", caption.images, policy_training.SIZE, caption.steps, caption.batch, rate,
         ),
         **shapes,
-        "CLIPs, words of captions": ("3", word.IMAGES[profile], word.SIZE, word.STEPS[profile], word.BATCH, rate),
+        "CLIPs, words of captions": ("3", word.images, word_collection.SIZE, word.steps, word_training.BATCH, rate),
         "CLIPs of the dashcam": (
-            "4, 5", dashcam_arms.IMAGES[profile], car.SIZE, dashcam_arms.STEPS[profile], car.BATCH, car.RATE,
+            "4, 5", schedule.images, car.SIZE, schedule.steps, car.BATCH, car.RATE,
         ),
         "CLIPs of collages": (
             "6", collage.images, collages.SIZE, collage.steps, collage.batch, collage.rate,
@@ -81,12 +85,12 @@ def test_the_table_of_trainings_says_what_the_code_does(profile: str) -> None:
 
 
 def test_the_table_and_the_text_below_it_say_how_the_squares_are_trained() -> None:
-    usual, quick = red_green.SCALES["standard"], red_green.SCALES["quick"]
+    usual, quick = (red_green.SIZES.at(PROFILES[name]) for name in ("standard", "quick"))
     steps = usual.epochs * usual.images // usual.batch
     assert f"as published | 1 | {usual.images:,} | {SQUARES_SIZE} | {steps} at most | {usual.batch} |" in PAGE
     assert f"trains them for {quick.epochs * quick.images // quick.batch} steps of {quick.batch} pictures" in PAGE
 
 
 def test_tuning_takes_as_many_steps_as_the_page_says() -> None:
-    steps = [steps for steps, _ in recovery.TUNING.values()]
+    steps = [steps for steps, _ in recovery_arms.LENGTHS.values()]
     assert f"between {min(steps)} and {max(steps)} steps" in PAGE

@@ -53,7 +53,7 @@ def test_what_notebooks_import_is_light() -> None:
     imports = {
         ast.unparse(node) for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     }
-    assert "from clip_invariance.chapters.c5_recovery import recovery" in imports
+    assert any("chapters.c5_recovery" in line for line in imports)
     script = "\n".join(["import sys", *sorted(imports), f"print([name for name in {slow} if name in sys.modules])"])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
-from clip_invariance.chapters.c2_orbits import cost as orbit_cost
-from clip_invariance.chapters.c2_orbits import figures as draw
-from clip_invariance.chapters.c2_orbits import orbit_averaging
-from clip_invariance.chapters.c2_orbits import sampling as orbit_sampling
+from clip_invariance.chapters.c2_orbits import arms, figures, numbers, training_figures, units
+from clip_invariance.chapters.c2_orbits import tables as figure_tables
 from clip_invariance.chapters.c2_orbits import training as orbit_training
+from clip_invariance.chapters.c2_orbits.arms import LONGER, NARROW, Arm
+from clip_invariance.chapters.c2_orbits.measures import measure
 from clip_invariance.chapters.c2_orbits.orbits import (
+    ARTWORK,
     DIGITS,
     cut_at,
-    example_pixels,
     orbit_features,
     perceptron,
     pictures,
@@ -23,27 +23,41 @@ from clip_invariance.chapters.c2_orbits.orbits import (
     torus_net,
 )
 from clip_invariance.errors import UsageError
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import style
 from clip_invariance.measure.statistics import Estimate
 from clip_invariance.models.orbit import OrbitModel, rotations
 from clip_invariance.profiles import PROFILES
 from clip_invariance.rules.claims import load_claims
+from clip_invariance.run.store import describe
 from clip_invariance.training.orbits import averaged_logits, fit_orbits
+from clip_invariance.units import Unit, label
 
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, pd.DataFrame]:
-    """Every table of the smoke profile, with its parameters as columns."""
-    smoke, lists = PROFILES["smoke"], {}
-    lists["sampling"] = orbit_sampling.units(smoke, 2, "cpu")
-    lists["training"] = orbit_training.units(smoke, 2, "cpu")
-    lists["widths"] = orbit_training.width_units(smoke, 2, "cpu")
-    lists["sizes"] = orbit_training.size_units(smoke, 2, "cpu")
-    lists["cost"] = orbit_cost.units(smoke, 2, "cpu")
+    """Every table of the smoke profile, with its parameters as columns; each net is trained once."""
     torch.set_num_threads(1)
+    nets: dict[str, pd.DataFrame] = {}
+
+    def computed(unit: Unit) -> pd.DataFrame:
+        if (key := describe(unit)) not in nets:
+            nets[key] = unit.function(**unit.params, **{name: computed(need) for name, need in unit.needs.items()})
+        return nets[key]
+
+    makers = {
+        "sampling": units.sampling_units, "training": units.training_units, "widths": units.width_units,
+        "sizes": units.size_units, "cost": units.cost_units,
+    }  # fmt: skip
     return {
-        name: pd.concat([unit.function(**unit.params).assign(**unit.params) for unit in units], ignore_index=True)
-        for name, units in lists.items()
+        name: pd.concat(
+            [
+                computed(unit).assign(**{param: label(value) for param, value in unit.params.items()})
+                for unit in make(PROFILES["smoke"], 2, "cpu")
+            ],
+            ignore_index=True,
+        )
+        for name, make in makers.items()
     }
 
 
@@ -101,12 +115,50 @@ def test_the_hard_invariant_net_is_invariant_to_shifts_and_not_to_turns() -> Non
 
 
 def test_an_experiment_repeats_to_the_last_digit() -> None:
-    arm = ("8", "4", 32, 8, 1, 32, "cpu")
-    pd.testing.assert_frame_equal(orbit_training.train_and_measure(*arm), orbit_training.train_and_measure(*arm))
+    arm = Arm("4", NARROW, images=32)
+
+    def once() -> pd.DataFrame:
+        return measure(orbit_training.train(arm, 8, 1, "cpu"), arm, 32, 1, "cpu")
+
+    pd.testing.assert_frame_equal(once(), once())
+
+
+def test_a_network_from_its_table_answers_as_the_one_that_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.nn.Module] = []
+    to_bytes = orbit_training.to_bytes
+    monkeypatch.setattr(orbit_training, "to_bytes", lambda net: made.append(net) or to_bytes(net))
+    images, _ = pictures(DIGITS, "test", 32, 0, "cpu")
+    for arm in (
+        Arm("1", NARROW, images=32),
+        arms.PAID["torus"],
+        arms.PAID["framed"],
+        arms.sampled(ARTWORK, "untrained"),
+    ):
+        table = orbit_training.train(arm, 8, 0, "cpu")
+        if arm.world == DIGITS:
+            assert torch.equal(orbit_training.trained(table, arm, 0, "cpu")(images), made[-1](images))
+        again = orbit_training.trained(table, arm, 0, "cpu").state_dict()
+        assert all(torch.equal(again[name], tensor) for name, tensor in made[-1].state_dict().items())
+
+
+def test_a_frame_shows_training_one_picture_of_each_orbit_whatever_was_drawn() -> None:
+    arm = arms.PAID["framed"]
+    images, _ = pictures(DIGITS, "train", 5, 0, "cpu")
+    moved = shifts(DIGITS).act(images, torch.tensor([11]))[:, 0]
+    assert torch.equal(orbit_training.orbits_of(arm, images), orbit_training.orbits_of(arm, moved))
+
+
+def test_every_measurement_says_which_it_is(tables: dict[str, pd.DataFrame]) -> None:
+    """Nothing is averaged that nobody asked to average."""
+    for name, of in {
+        "sampling": ["arm", "depth", "over", "k", "replacement"], "training": ["arm", "pictures", "k"],
+        "widths": ["arm", "pictures", "k"], "sizes": ["arm", "pictures", "k"], "cost": ["method", "k"],
+    }.items():  # fmt: skip
+        assert not tables[name].duplicated(["seed", "metric", *of]).any()
 
 
 def test_closed_sets_are_exact_and_others_are_not(tables: dict[str, pd.DataFrame]) -> None:
-    worst = orbit_averaging.exactness_table(tables["sampling"]).set_index(["world", "group"])["largest_over_seeds"]
+    worst = figure_tables.exactness_table(tables["sampling"]).set_index(["world", "group"])["largest_over_seeds"]
     exact = ["torus shifts", "quarter turns", "torus shifts and quarter turns", "frame of torus shifts"]
     assert worst[DIGITS][exact].max() < 1e-4  # hardly trained nets: the distance between classes is small
     assert worst[DIGITS][["shifts, zeros moving in", "crops", "twelve rotations, interpolated"]].min() > 0.01
@@ -114,32 +166,32 @@ def test_closed_sets_are_exact_and_others_are_not(tables: dict[str, pd.DataFrame
 
 
 def test_the_bound_holds_with_a_linear_head_and_fails_with_a_deep_one(tables: dict[str, pd.DataFrame]) -> None:
-    failures = tables["sampling"].query("metric == 'failures'").groupby("group")["value"].max()
+    failures = tables["sampling"].query("metric == 'failures'").groupby("depth")["value"].max()
     assert failures["linear"] == 0
     assert failures["deep"] > 0.2
 
 
 def test_the_sampled_loss_falls_towards_the_orbit_loss(tables: dict[str, pd.DataFrame]) -> None:
-    table = orbit_averaging.gap_table(tables["sampling"]).query("group == 'linear' and metric == 'loss'")
+    table = figure_tables.gap_table(tables["sampling"]).query("group == 'linear' and metric == 'loss'")
     gaps = table.sort_values("k")["value"]
     assert (gaps.diff().dropna() <= 1e-9).all()
     assert gaps.iloc[-1] >= 0
 
 
 def test_slopes_are_those_of_the_theory(tables: dict[str, pd.DataFrame]) -> None:
-    with_replacement = orbit_averaging.slope(tables["sampling"], DIGITS, True)
-    assert with_replacement.value == pytest.approx(-0.5, abs=0.05)
-    assert orbit_averaging.slope(tables["sampling"], DIGITS, False).value < with_replacement.value - 0.03
+    with_replacement = numbers.slope(tables["sampling"], DIGITS, True).mean()
+    assert with_replacement == pytest.approx(-0.5, abs=0.05)
+    assert numbers.slope(tables["sampling"], DIGITS, False).mean() < with_replacement - 0.03
 
 
 def test_passes_count_the_pictures_put_through_the_net(tables: dict[str, pd.DataFrame]) -> None:
-    table = orbit_averaging.training_table(tables["training"]).set_index(["objective", "steps"])
-    one, whole = table.loc[("1", 16), "passes"], table.loc[("all", 16), "passes"]
-    assert whole == 16 * one == 16 * 16 * 32
+    table = figure_tables.training_table(tables["training"]).set_index(["objective", "steps"])
+    one, whole = table.loc[("1", 32), "passes"], table.loc[("all", 32), "passes"]
+    assert whole == 16 * one == 16 * 32 * 32
 
 
 def test_every_rule_of_the_chapter_names_a_value_that_is_measured(tables: dict[str, pd.DataFrame]) -> None:
-    named = orbit_averaging.values(*(tables[name] for name in ("sampling", "training", "widths", "sizes")))
+    named = numbers.values(*(tables[name] for name in ("sampling", "training", "widths", "sizes")))
     assert all(isinstance(row.estimate, Estimate) and row.description for row in named)
     wanted = {c.value for claim in load_claims() if claim.chapter == "02" for c in claim.conditions}
     assert wanted <= {f"02.{row.name}" for row in named}
@@ -147,36 +199,56 @@ def test_every_rule_of_the_chapter_names_a_value_that_is_measured(tables: dict[s
 
 
 def test_the_decided_comparisons_have_equal_steps_and_equal_compute() -> None:
+    shortest, *_, longest = arms.LENGTHS
+    assert longest == arms.GROUP_SIZE * shortest
+    assert numbers.SAME_COMPUTE in arms.TRAINED
     for name in ("quick", "standard", "full"):
-        shortest, *_, longest = orbit_training.BUDGETS[name]
-        assert longest == orbit_training.GROUP_SIZE * shortest
-        assert orbit_training.BUDGETS[name] == orbit_training.BUDGETS["quick"]
-        assert all(steps > longest for steps in orbit_training.LONG[name])
+        full = arms.STEPS.at(PROFILES[name])
+        assert full * longest == arms.GROUP_SIZE * round(full * shortest)
+        assert {unit.params["arm"].length for unit in units.training_units(PROFILES[name], 1, "cpu")} == set(
+            arms.LENGTHS
+        )
+    assert all(arm.length > longest for arm in arms.LONG)
 
 
-def test_longer_trainings_decide_nothing() -> None:
-    arm = {"net": "8", "objective": "1", "images": 1157, "metric": "orbit_loss", "group": "train", "seed": 0}
-    table = pd.DataFrame([arm | {"steps": 2000, "value": 1.0}, arm | {"steps": 8000, "value": 0.5}])
-    assert orbit_averaging.trained(table, "orbit_loss", "train", "1", "8").tolist() == [1.0]
+def test_longer_trainings_decide_nothing(tables: dict[str, pd.DataFrame]) -> None:
+    widths = tables["widths"]
+    longer = widths["arm"].isin([label(arm) for arm in arms.LONG])
+    assert longer.any()
+    other = widths.assign(value=widths["value"].where(~longer, 7 * widths["value"]))
+    by_name = [
+        {value.name: value.estimate.value for value in numbers.values(*(tables[n] if n else table for n in NAMES))}
+        for table in (widths, other)
+    ]
+    differ = {name for name, value in by_name[0].items() if by_name[1][name] != value}
+    assert differ == {"c10_regret_narrow_long", "c10_regret_wide_long"}
+    assert all(arm.length == LONGER for arm in arms.LONG)
+
+
+#: Tables of the numbers; the one in the place of "" is changed.
+NAMES = ("sampling", "training", "", "sizes")
 
 
 def test_every_figure_draws_and_describes_itself(tables: dict[str, pd.DataFrame]) -> None:
-    figures = {
-        "orbit_pictures": example_pixels(),
-        "exactness": orbit_averaging.exactness_table(tables["sampling"]),
-        "deviation_by_samples": orbit_averaging.deviation_table(tables["sampling"]),
-        "gap_by_samples": orbit_averaging.gap_table(tables["sampling"]),
-        "orbit_loss_by_training": orbit_averaging.training_table(tables["training"]),
-        "orbit_loss_by_width": orbit_averaging.width_table(tables["widths"]),
-        "orbit_variance": orbit_averaging.share_table(tables["training"]),
-        "test_time_averaging": orbit_averaging.test_time_table(tables["training"]),
-        "accuracy_by_training_set": orbit_averaging.size_table(tables["sizes"]),
-        "cost_of_invariance": orbit_averaging.cost_table(tables["cost"]),
+    declared = [*vars(figures).values(), *vars(training_figures).values()]
+    specs = {spec.name: spec for spec in declared if isinstance(spec, FigureSpec)}
+    drawn = {
+        "orbit_pictures": figures.example_pixels(),
+        "exactness": figure_tables.exactness_table(tables["sampling"]),
+        "deviation_by_samples": figure_tables.deviation_table(tables["sampling"]),
+        "gap_by_samples": figure_tables.gap_table(tables["sampling"]),
+        "orbit_loss_by_training": figure_tables.training_table(tables["training"]),
+        "orbit_loss_by_width": figure_tables.width_table(tables["widths"]),
+        "orbit_variance": figure_tables.share_table(tables["training"]),
+        "test_time_averaging": figure_tables.test_time_table(tables["training"]),
+        "accuracy_by_training_set": figure_tables.size_table(tables["sizes"]),
+        "cost_of_invariance": figure_tables.cost_table(tables["cost"]),
     }
+    assert set(drawn) == set(specs)
     with style("dark"):
-        for name, data in figures.items():
-            assert getattr(draw, name)(data).axes
-            alt = getattr(draw, f"describe_{name}")(data)
+        for name, data in drawn.items():
+            assert specs[name].draw(data).axes
+            alt = specs[name].describe(data)
             assert "nan" not in alt
             assert len(alt) > 60
 

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import threadpoolctl
 
-from clip_invariance.chapters.c5_recovery import recovery
+from clip_invariance.chapters.c5_recovery import units
 from clip_invariance.profiles import PROFILES
 from clip_invariance.run.processes import processes
 from clip_invariance.run.store import _imports, _job
@@ -51,6 +52,26 @@ def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> N
     assert variable("MKL_NUM_THREADS") is None
 
 
+LONG = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_processes as here
+with here.processes(2) as executor:
+    print(executor.submit(here.variable, "TMPDIR").result())
+"""
+
+
+def test_the_folder_for_temporary_files_may_have_a_long_name(tmp_path: Path) -> None:
+    """Longer than the path of a socket may be, as on clusters that give every job one of its own."""
+    folder = tmp_path / ("a" * 120)
+    folder.mkdir()
+    command = [sys.executable, "-c", LONG, os.path.dirname(__file__)]
+    more = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=more)
+    assert done.stdout == f"{folder}\n", done.stderr
+    assert list(folder.iterdir()) == []
+
+
 SHARED = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -68,7 +89,7 @@ HEAVY = ["clip_invariance.run.store", "open_clip", "peft", "torch", "torch._dyna
 
 
 def imports_of_tuning() -> list[str]:
-    (unit, *_) = recovery.tune_units(PROFILES["smoke"], 2, "cpu")
+    (unit, *_) = units.tune_units(PROFILES["smoke"], 2, "cpu")
     return _imports([_job(unit, {}, {})])
 
 

@@ -35,8 +35,8 @@ def text_files() -> list[Path]:
     if IS_CHECKOUT:
         paths = [ROOT / line for line in git("ls-files").stdout.splitlines()]
     else:
-        products = {".venv", "_build", "__pycache__", "shared"}
-        paths = [path for path in ROOT.rglob("*") if not products & set(path.relative_to(ROOT).parts)]
+        products = re.compile(r"\.venv|_build|__pycache__|shared|\..*_cache|\.hypothesis|.*\.egg-info")
+        paths = [path for path in ROOT.rglob("*") if not any(map(products.fullmatch, path.relative_to(ROOT).parts))]
     binary = {".png", ".jpg", ".woff", ".woff2", ".parquet", ".safetensors", ".pdf", ".gz"}
     return [path for path in paths if path.is_file() and path.suffix not in binary]
 
@@ -57,6 +57,14 @@ def test_lock_holds_every_dependency_at_a_version_that_is_asked_for() -> None:
     assert not missing, f"not in requirements.lock: {missing}: run make lock"
     outside = [one for one in asked if not one.specifier.contains(versions[canonicalize_name(one.name)])]
     assert not outside, f"requirements.lock does not meet {outside}: run make lock"
+
+
+def test_what_builds_the_package_is_in_the_lock() -> None:
+    """A folder that was moved is installed again, without asking a network for build tools."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    versions = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in locked() if not pin.marker}
+    for requirement in map(Requirement, needed):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
 
 
 def test_conda_users_get_the_same_lock() -> None:
@@ -129,6 +137,7 @@ def test_every_published_number_can_be_read_alone() -> None:
     assert [name for name, text in described.items() if len(text) < 15 or text.startswith("the same")] == []
 
 
+@pytest.mark.skipif(not IS_CHECKOUT, reason="needs a git checkout")
 def test_products_are_ignored_and_sources_are_not() -> None:
     products = [
         "_build/site/index.html",
@@ -140,6 +149,13 @@ def test_products_are_ignored_and_sources_are_not() -> None:
         assert git("check-ignore", "--quiet", product).returncode == 0, f"{product} is not ignored"
     for source in ("figures/01/values.json", "notebooks/01_x.ipynb", "book/index.md", "requirements.lock"):
         assert git("check-ignore", "--quiet", source).returncode == 1, f"{source} is ignored"
+
+
+@pytest.mark.skipif(not IS_CHECKOUT, reason="needs a git checkout")
+@pytest.mark.parametrize("path", ["figures/01/values.json", "notebooks/01_x.ipynb", ".ci/run", "src/x.py"])
+def test_git_never_converts_line_endings(path: str) -> None:
+    """Published files are under digests, whatever a user's core.autocrlf says."""
+    assert git("check-attr", "text", path).stdout.strip() == f"{path}: text: unset"
 
 
 def test_repository_stays_small() -> None:

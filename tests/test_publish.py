@@ -72,6 +72,7 @@ def _enlarge(run: Path) -> None:
         (_enlarge, "takes 300 kB, more than 300", False),
         (lambda run: replace_in_run(run, files={}), r"lacks accuracy\.csv, accuracy\.json, notebook\.ipynb", False),
         (lambda run: replace_in_run(run, dirty=True), "edited but not committed", True),
+        (lambda run: replace_in_run(run, commit="unknown"), "no git repository of its own", True),
         (lambda run: replace_in_run(run, seeds=2), "2 seeds instead of the 5", True),
         (
             lambda run: replace_in_run(run, parameters={"profile": "standard", "steps": 7}),
@@ -204,6 +205,84 @@ def test_verify_names_what_is_missing_from_a_run_of_the_same_size(
     assert error.rstrip().endswith("1 are missing (chance puts one in a thousand outside): 01.gone")
     page = BeautifulSoup((project / "_build/run/quick/verify.html").read_text(), "html.parser").get_text()
     assert "In all: 1 of 2 values within tolerance, 1 missing from your run." in page
+
+
+TABLE = "arm,seed,score,low\nhard,0,50.25,1.5\nsoft,0,60.75,2.5\n"
+
+
+def signed(folder: Path, **files: str) -> None:
+    """Change files as somebody would who knows of the digests."""
+    for name, text in files.items():
+        (folder / name.replace("_csv", ".csv")).write_text(text)
+    listed = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != "run.json"}
+    replace_in_run(folder, files=listed)
+
+
+@pytest.fixture
+def theirs(project: Path, tmp_path: Path) -> Path:
+    """Somebody's results of chapter 01, which agree with the published ones; tolerances are wide."""
+    wide = {"gap": value(60.75, tolerance=99.0, half=99.0), "other": value(7.0, tolerance=99.0, half=99.0)}
+    folder = tmp_path / "theirs" / "01"
+    for where in (project / "figures" / "01", folder):
+        where.mkdir(parents=True)
+        write_results(where, wide)
+        signed(where, accuracy_csv=TABLE)
+    assert main(["verify", "--from", str(folder.parent)]) == 0
+    return folder
+
+
+def edit(folder: Path, **fields: float) -> None:
+    """Change the value "gap" and renew its digest."""
+    values = json.loads((folder / "values.json").read_text())
+    values["values"]["gap"] |= fields
+    signed(folder, **{"values.json": json.dumps(values)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "accuracy.csv").unlink(), "accuracy.csv is missing"),
+        (lambda folder: (folder / "accuracy.csv").write_text(TABLE + "x"), "accuracy.csv was changed after the run"),
+        (
+            lambda folder: (folder / "values.json").write_text((folder / "values.json").read_text() + " "),
+            "values.json was",
+        ),
+        (lambda folder: replace_in_run(folder, files={}), "run.json lists no accuracy.csv"),
+        (lambda folder: edit(folder, value=10.75), "gap is 10.75, but its table accuracy.csv says 60.75"),
+        (lambda folder: edit(folder, value=600.0), "values.gap: value error, value lies outside its own interval"),
+        (lambda folder: edit(folder, samples=[1.0, 2, 3, 4, 5]), "gap is not the mean of its numbers by seed"),
+        (lambda folder: signed(folder, accuracy_csv=TABLE.replace("60.75", "59.75")), "accuracy.csv says 59.75"),
+        (lambda folder: signed(folder, accuracy_csv='a\n"'), "accuracy.csv cannot be read as a table"),
+    ],
+)
+def test_verify_compares_nothing_that_its_run_has_not_left(
+    theirs: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
+) -> None:
+    change(theirs)
+    capsys.readouterr()
+    assert main(["verify", "--from", str(theirs.parent)]) == 1
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    (line,) = errors.splitlines()
+    assert message in line
+    assert str(theirs) in line
+
+
+def test_verify_allows_what_a_table_cannot_tell(theirs: Path) -> None:
+    """Another run has other numbers in its tables, and a smaller one has fewer rows."""
+    edit(theirs, value=59.75)
+    signed(theirs, accuracy_csv=TABLE.replace("60.75", "59.75"))
+    assert main(["verify", "--from", str(theirs.parent)]) == 0
+    signed(theirs, accuracy_csv="arm,seed,score,low\nhard,0,50.25,1.5\n")
+    assert main(["verify", "--from", str(theirs.parent)]) == 0
+
+
+def test_verify_holds_published_files_to_their_digests_too(
+    theirs: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "figures" / "01" / "accuracy.csv").write_text("arm\n")
+    assert main(["verify", "--from", str(theirs.parent)]) == 1
+    assert f"{project / 'figures' / '01' / 'accuracy.csv'} was changed after the run" in capsys.readouterr().err
 
 
 def test_verify_of_nothing_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,14 +16,17 @@ from torch import nn
 
 from clip_invariance.captions import Captions
 from clip_invariance.chapters.c4_dashcam import measures as dashcam_measures
-from clip_invariance.chapters.c4_dashcam.arms import ARMS, train_unit
+from clip_invariance.chapters.c4_dashcam.arms import train_units
 from clip_invariance.chapters.c4_dashcam.measures import ASKED, word_classes
-from clip_invariance.chapters.c4_dashcam.training import captions_of, scenes
-from clip_invariance.chapters.c5_recovery import figures as draw
+from clip_invariance.chapters.c4_dashcam.training import Schedule, captions_of, sample_scenes
+from clip_invariance.chapters.c5_recovery import arms, figures, numbers, tables, units
 from clip_invariance.chapters.c5_recovery import pictures as recovery_pictures
-from clip_invariance.chapters.c5_recovery import recovery
 from clip_invariance.chapters.c5_recovery import training as recovery_training
+from clip_invariance.chapters.c5_recovery.arms import GENERALIST, SILENT, UNTRAINED, encoder_unit, tunings
+from clip_invariance.chapters.c5_recovery.measures import pixels_by_labels
+from clip_invariance.chapters.c5_recovery.measures import word_classes as classes_at_once
 from clip_invariance.chapters.c5_recovery.pictures import (
+    CAPTIONED,
     CLOSE,
     DARK,
     FOG,
@@ -37,18 +38,21 @@ from clip_invariance.chapters.c5_recovery.pictures import (
     exams,
     pool_scenes,
 )
-from clip_invariance.chapters.c5_recovery.recovery import Measured
-from clip_invariance.chapters.c5_recovery.tuning import BOLD, GENTLE, RATES, _classes, pixels_by_labels
+from clip_invariance.chapters.c5_recovery.tables import FIRST_STAGE, LORA, NAMES, PIXELS, SCRATCH, Measured
+from clip_invariance.chapters.c5_recovery.tuning import BOLD, GENTLE, RATES, Tuning
 from clip_invariance.errors import UsageError
 from clip_invariance.marks.style import style
 from clip_invariance.measure.decodability import fit_probes
 from clip_invariance.measure.stages import linear_heads, stages
 from clip_invariance.measure.statistics import Estimate
+from clip_invariance.measure.tables import select
 from clip_invariance.measure.word_map import fit_word_map
 from clip_invariance.measure.zero_shot import zero_shot_accuracy
 from clip_invariance.models import clip
 from clip_invariance.profiles import PROFILES
 from clip_invariance.rules.claims import load_claims
+from clip_invariance.run.chapter import _with_params
+from clip_invariance.run.store import describe
 from clip_invariance.training import contrastive, tuning
 from clip_invariance.training.tuning import METHODS
 from clip_invariance.training.views import loss_of_views
@@ -262,7 +266,7 @@ def test_a_linear_map_that_costs_too_much_does_nothing() -> None:
 @pytest.mark.parametrize("tasks", [("light",), ("car_colour",), tuple(ASKED)])
 def test_a_budget_is_all_that_a_method_sees(n: int, tasks: tuple[str, ...]) -> None:
     """Pictures to fit on and to choose settings on are together exactly as many as were paid for."""
-    shown = scenes(600, 0, "small")
+    shown = sample_scenes(600, 0, "small")
     labels = {factor: torch.searchsorted(torch.tensor(v), shown.labels[factor]) for factor, v in ASKED.items()}
     fitted, held = budget(labels, tasks, n, 0)
     assert len(fitted) + len(held) == len(set(torch.cat([fitted, held]).tolist())) == n
@@ -300,8 +304,8 @@ def test_pool_tests_and_training_share_no_scene() -> None:
     drawn = [
         clutter(pool_scenes(500, 0)),
         *(
-            clutter(scenes(500, first, "small"))
-            for first in (0, recovery_pictures._TEST, dashcam_measures._MEASURED, dashcam_measures._PAIRED)
+            clutter(sample_scenes(500, first, "small"))
+            for first in (0, recovery_pictures._TEST, dashcam_measures._MEASURED, dashcam_measures._MATCHED)
         ),
     ]
     for one, other in itertools.combinations(drawn, 2):
@@ -317,7 +321,7 @@ def test_another_time_is_never_the_same_time() -> None:
 
 
 def test_a_share_of_captions_is_rewritten_to_mention_everything() -> None:
-    shown = scenes(1000, 0, "small")
+    shown = sample_scenes(1000, 0, "small")
     plain, some = recovery_training.rewritten(shown, 0.0, 0), recovery_training.rewritten(shown, 0.2, 0)
     everything = recovery_training.rewritten(shown, 1.0, 0)
     assert plain.strings() == captions_of(shown, 0.0, False, 0).strings()
@@ -328,7 +332,7 @@ def test_a_share_of_captions_is_rewritten_to_mention_everything() -> None:
 
 
 def test_texts_encoded_at_once_make_the_same_classifiers(model: CLIP) -> None:
-    together = _classes(model, ["light", "body"])
+    together = classes_at_once(model, ["light", "body"])
     for factor, weights in together.items():
         alone = word_classes(lambda texts: clip.encode_texts(model, texts), factor)
         torch.testing.assert_close(weights, alone, rtol=1e-4, atol=1e-5)
@@ -337,116 +341,117 @@ def test_texts_encoded_at_once_make_the_same_classifiers(model: CLIP) -> None:
 # ---------------------------------------------------------------- units
 
 
-@cache
-def table_of(function: Callable[..., pd.DataFrame], params: str) -> pd.DataFrame:
+TRAINED: dict[str, pd.DataFrame] = {}
+
+
+def trained(unit: Unit) -> pd.DataFrame:
     """What a unit without needs returns, computed once."""
-    return function(**json.loads(params))
+    if (name := describe(unit)) not in TRAINED:
+        TRAINED[name] = unit.function(**unit.params)
+    return TRAINED[name]
 
 
 def ran(unit: Unit) -> pd.DataFrame:
-    """The unit's table with its parameters as columns, what it needs included."""
-    needed = {name: table_of(need.function, json.dumps(dict(need.params))) for name, need in unit.needs.items()}
-    table = unit.function(**unit.params, **needed)
-    params = {k: str(v) if isinstance(v, list) else v for k, v in unit.params.items() if k not in table.columns}
-    return table.assign(**params)
+    """The unit's table, what it needs included."""
+    return unit.function(**unit.params, **{name: trained(need) for name, need in unit.needs.items()})
 
 
 def test_encoders_of_chapter_4_are_needed_not_trained_again() -> None:
     """The very units that chapter 4 asks for, so that the store has each encoder once."""
     for profile, seeds in (("quick", 3), ("standard", 5)):
-        units = [unit for make in LISTS for unit in make(PROFILES[profile], seeds, "cpu")]
-        known = [train_unit(arm, profile, seed, "cpu") for arm in ARMS[profile] for seed in range(seeds)]
-        own = (
-            recovery_training.train_with_views,
-            recovery_training.train_rewritten,
-            recovery_training.train_on_labels,
-        )
-        for unit in units:
+        known = train_units(PROFILES[profile], seeds, "cpu")
+        for unit in units.all_units(PROFILES[profile], seeds, "cpu"):
             if unit.function is not pixels_by_labels:  # the control without an encoder
-                assert unit.needs["encoder"] in known or unit.needs["encoder"].function in own
-    with pytest.raises(UsageError, match="nobody's"):
-        recovery.encoder_unit("nobody's", "smoke", 0, "cpu")
+                need = unit.needs["encoder"]
+                assert need in known or need.function is recovery_training.train
+    with pytest.raises(UsageError, match="objective='poems'"):
+        recovery_training.train(recovery_training.Arm("poems"), Schedule(1, 128), 0, "cpu")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not trained in the profile smoke"):
+        encoder_unit(replace(SILENT, embed_dim=7), SMOKE, 0, "cpu")
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))
 def test_every_tuning_has_its_steps_and_stays_within_the_pool(profile: str) -> None:
-    wanted = recovery.tunings(PROFILES[profile])
+    wanted = tunings(PROFILES[profile])
     assert len(set(wanted)) == len(wanted)
-    assert all(t.labels in recovery.TUNING and t.labels <= recovery.POOL[profile] for t in wanted)
-    assert {recovery.FEW[profile], recovery.MANY[profile]} <= set(recovery.BUDGETS[profile])
+    pool = units.AMOUNT.at(PROFILES[profile]).pool
+    assert all(tuning.labels in arms.LENGTHS and tuning.labels <= pool for tuning in wanted)
+    budgets = arms.BUDGETS.at(PROFILES[profile])
+    assert {budgets.few, budgets.many} <= set(budgets.curve)
+
+
+def test_every_profile_tunes_the_same_or_less() -> None:
+    quick, standard, full = (set(tunings(PROFILES[name])) for name in ("quick", "standard", "full"))
+    assert quick < standard == full
+    assert (len(quick), len(standard)) == (9, 51)
 
 
 Keys = list[tuple[str, str, str, str, int, float]]
-KEY = ["metric", "factor", "depth", "shown", "labels", "share"]
+KEY = ["metric", "factor", "depth", "test", "labels", "share"]
 
 
 def keys_of(unit: Unit) -> Keys:
     """What each kind of unit measures: metric, factor, depth, test, labels, share of the way."""
     params, name = unit.params, unit.function.__name__
-    n = params.get("labels", 0)
-
+    arm = params.get("arm")
+    n = getattr(arm, "labels", 0)
     tests = params.get("tests", [USUAL])
 
     def everything(words: bool) -> Keys:
         probes = [("probe", factor, "embedding", USUAL, n, 1.0) for factor in ASKED]
-        asked = {shown: ASKED if shown == USUAL else (*recovery.CAPTIONED, *LOST) for shown in tests}
-        said = [("zero_shot", f, "embedding", shown, n, 1.0) for shown, factors in asked.items() for f in factors]
-        return probes + said * words
+        asked = {test: ASKED if test == USUAL else (*CAPTIONED, *LOST) for test in tests}
+        in_words = [("zero_shot", f, "embedding", test, n, 1.0) for test, factors in asked.items() for f in factors]
+        return probes + in_words * words
 
     if name == "read":
         return everything(params["words"])
     if name == "probe_by_labels":
         depths = ["stage 1", "stage 2", "stage 3"] * params["every_depth"] + ["backbone", "embedding"]
         return [
-            ("frozen", task, depth, shown, labels, 1.0)
-            for depth in depths for task in LOST for labels in params["budgets"] for shown in tests
+            ("frozen", task, depth, test, labels, 1.0)
+            for depth in depths for task in LOST for labels in params["budgets"] for test in tests
         ]  # fmt: skip
     if name == "pixels_by_labels":
         return [("frozen", task, "pixels", USUAL, labels, 1.0) for task in LOST for labels in params["budgets"]]
     if name == "tune":
-        task, rest = params["task"], [("rate", params["task"]), ("trained", params["task"])]
-        tasks, lost = (list(ASKED) if task == "all" else [task]), task in LOST
-        asked = [("tuned", t) for t in tasks]
-        said = recovery.CAPTIONED if lost and params["words"] else ()
-        asked += [("zero_shot", factor) for factor in said]
-        found = [
-            (m, f, "embedding", shown, n, share) for m, f in asked for shown in tests for share in params["shares"]
-        ]
-        rest += [(metric, factor) for metric in (GENTLE, BOLD) for factor in said]
+        rest = [("rate", arm.task), ("trained", arm.task)]
+        named = CAPTIONED if arm.task in LOST and params["words"] else ()
+        asked = [("tuned", task) for task in arm.tasks()] + [("zero_shot", factor) for factor in named]
+        found = [(m, f, "embedding", test, n, share) for m, f in asked for test in tests for share in params["shares"]]
+        rest += [(metric, factor) for metric in (GENTLE, BOLD) for factor in named]
         found += everything(False) * params["probed"]
         return found + [(metric, factor, "embedding", USUAL, n, 1.0) for metric, factor in rest]
-    if name == "recaption":
+    if name == "go_on":
         return [*everything(True), ("rate", "captions", "embedding", USUAL, n, 1.0)]
     if name == "pull_together":
         return everything(True)
-    mapped = [(m, f, n) for m in ("mapped", "frozen") for f in ASKED for n in params["budgets"]]
+    mapped = [(m, f, labels) for m in ("mapped", "frozen") for f in ASKED for labels in params["budgets"]]
     mapped += [("zero_shot", factor, 0) for factor in ASKED]
     return [(metric, factor, "embedding", USUAL, labels, 1.0) for metric, factor, labels in mapped]
 
 
 LISTS = (
-    recovery.read_units,
-    recovery.probe_units,
-    recovery.tune_units,
-    recovery.caption_units,
-    recovery.pair_units,
-    recovery.map_units,
+    units.read_units,
+    units.probe_units,
+    units.tune_units,
+    units.caption_units,
+    units.pair_units,
+    units.map_units,
 )
 
 
 def invented(profile: str) -> Measured:
     """Tables of three seeds with the rows of a profile and made-up accuracies."""
     generator = torch.Generator().manual_seed(0)
-    tables = []
-    for units in LISTS:
+    found = []
+    for make in LISTS:
         parts = []
-        for unit in units(PROFILES[profile], 3, "cpu"):
+        for unit in make(PROFILES[profile], 3, "cpu"):
             rows = pd.DataFrame(keys_of(unit), columns=KEY)
             noise = 0.01 * torch.randn(len(rows), generator=generator).numpy()
-            params = {k: str(v) if isinstance(v, list) else v for k, v in unit.params.items() if k != "labels"}
-            parts.append(rows.assign(value=0.75 + 0.1 * rows["share"] + noise, **params))
-        tables.append(pd.concat(parts, ignore_index=True))
-    return Measured(*tables)
+            parts.append(_with_params(unit, rows.assign(value=0.75 + 0.1 * rows["share"] + noise)))
+        found.append(pd.concat(parts, ignore_index=True))
+    return Measured(arms.BUDGETS.at(PROFILES[profile]), *found)
 
 
 @pytest.fixture(scope="module")
@@ -456,15 +461,16 @@ def measured() -> Measured:
 
 def one_of_each() -> list[Unit]:
     """The units of the smoke profile, one for each function and, of tunings, for each method."""
-    units = [unit for make in LISTS for unit in make(SMOKE, 1, "cpu")]
-    kinds = {(unit.function.__name__, unit.params.get("method")): unit for unit in units}
-    return list(kinds.values())
+    return list({kind(unit): unit for make in LISTS for unit in make(SMOKE, 1, "cpu")}.values())
+
+
+def kind(unit: Unit) -> str:
+    """The function and, of tunings, the method."""
+    return f"{unit.function.__name__} {getattr(unit.params.get('arm'), 'method', None)}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "unit", one_of_each(), ids=lambda unit: f"{unit.function.__name__} {unit.params.get('method')}"
-)
+@pytest.mark.parametrize("unit", one_of_each(), ids=kind)
 def test_a_unit_measures_what_it_says(unit: Unit) -> None:
     torch.set_num_threads(1)
     found = ran(unit)
@@ -476,7 +482,7 @@ def test_a_unit_measures_what_it_says(unit: Unit) -> None:
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "standard"])
 def test_every_rule_and_the_prose_name_values_that_every_profile_measures(profile: str) -> None:
-    named = recovery.values(invented(profile))
+    named = numbers.values(invented(profile))
     assert all(isinstance(row.estimate, Estimate) and row.description for row in named)
     assert len({row.name for row in named}) == len(named)
     rules = {c.value for claim in load_claims() if claim.chapter == "05" for c in claim.conditions}
@@ -495,65 +501,67 @@ def test_every_rule_and_the_prose_name_values_that_every_profile_measures(profil
 
 def test_all_units_are_those_of_the_steps() -> None:
     """A notebook's later steps find everything stored."""
-    units = recovery.all_units(PROFILES["quick"], 3, "cpu")
+    every = units.all_units(PROFILES["quick"], 3, "cpu")
     steps = [unit for make in LISTS for unit in make(PROFILES["quick"], 3, "cpu")]
-    assert sorted(map(repr, units)) == sorted(map(repr, steps))
+    assert sorted(map(repr, every)) == sorted(map(repr, steps))
 
 
 def test_the_first_stage_of_the_untrained_network_is_a_control_of_the_trained_one(measured: Measured) -> None:
     """Read with the same budgets at the same depths, beside the silent encoder in values and figures."""
-    where = {"metric": "frozen", "factor": "light", "depth": recovery.FIRST_STAGE, "labels": 32}
-    probes = set_to(measured.probes, 0.9, origin=recovery.SILENT_, **where)
-    probes = set_to(probes, 0.7, origin=recovery.UNTRAINED_, **where)
-    found = measured._replace(probes=probes)
-    named = {row.name: row.estimate.value for row in recovery.values(found)}
+    where = {"metric": "frozen", "factor": "light", "depth": FIRST_STAGE}
+    probes = set_to(measured.probes, 0.9, arm=SILENT, **where)
+    probes = set_to(probes, 0.7, arm=UNTRAINED, **where)
+    found = replace(measured, probes=probes)
+    named = values_of(found)
     assert named["light_early_untrained_32"] == pytest.approx(70)
+    assert named["light_early_learned_8"] == pytest.approx(20)
     assert named["light_untrained_at_stage_1"] == pytest.approx(70)
     assert named["light_learned_at_stage_1"] == pytest.approx(20)
-    by_depth = recovery.depth_table(found).set_index(["task", "labels", "depth", "encoder"])["value"]
-    assert by_depth["light", 32, "stage 1", recovery.UNTRAINED_] == pytest.approx(70)
-    for encoder in (recovery.SILENT_, recovery.UNTRAINED_):
-        read = by_depth.xs(encoder, level="encoder").xs("light", level="task").index.get_level_values("depth")
+    by_depth = tables.depths(found).set_index(["task", "labels", "depth", "encoder"])["value"]
+    assert by_depth["light", 32, "stage 1", NAMES[UNTRAINED]] == pytest.approx(70)
+    for arm in (SILENT, UNTRAINED):
+        read = by_depth.xs(NAMES[arm], level="encoder").xs("light", level="task").index.get_level_values("depth")
         assert {"stage 1", "stage 2", "stage 3", "backbone", "embedding"} <= set(read)
-    curves = recovery.curve_table(found).set_index(["task", "labels", "series"])["value"]
-    assert curves["light", 32, recovery.EARLY_UNTRAINED] == pytest.approx(70)
+    curves = tables.labels_needed(found).set_index(["task", "labels", "series"])["value"]
+    assert curves["light", 32, tables.EARLY_UNTRAINED] == pytest.approx(70)
 
 
 def test_what_words_lose_is_told_apart_by_learning_rate(measured: Measured) -> None:
-    lora = {"method": "lora", "task": "light", "labels": 32}
+    lora = {"arm": Tuning(SILENT, "lora", "light", 32)}
     tuned = set_to(measured.tuned, max(RATES["lora"]), metric="rate", **lora)
     tuned = set_to(tuned, 0.8, metric=GENTLE, **lora)
     tuned = set_to(tuned, 0.3, metric=BOLD, **lora)
-    reads = set_to(measured.reads, 0.9, metric="zero_shot", origin=recovery.SILENT_)
-    named = {row.name: row.estimate.value for row in recovery.values(measured._replace(tuned=tuned, reads=reads))}
+    reads = set_to(measured.reads, 0.9, metric="zero_shot", arm=SILENT)
+    named = values_of(replace(measured, tuned=tuned, reads=reads))
     assert named["lora_bold_32"] == 100
     assert named["lora_bold_8"] == 0
     assert named["cost_lora_gentle_32"] == pytest.approx(10)
     assert named["cost_lora_bold_32"] == pytest.approx(60)
 
 
+def values_of(found: Measured) -> dict[str, float]:
+    """The numbers by name."""
+    return {value.name: value.estimate.value for value in numbers.values(found)}
+
+
 def set_to(table: pd.DataFrame, value: float, **where: object) -> pd.DataFrame:
     """The table with another value in the rows that agree with ``where``."""
-    chosen = pd.Series(True, index=table.index)
-    for column, wanted in where.items():
-        chosen &= table[column] == wanted
-    assert chosen.any()
-    return table.assign(value=table["value"].mask(chosen, value))
+    chosen = select(table, **where).index
+    assert len(chosen)
+    return table.assign(value=table["value"].mask(table.index.isin(chosen), value))
 
 
 def test_known_answers_reach_the_values(measured: Measured) -> None:
-    silent = {"origin": recovery.SILENT_}
-    probes = set_to(measured.probes, 0.55, metric="frozen", factor="light", labels=32, **silent)
-    probes = set_to(probes, 0.6, depth="backbone", factor="light", labels=32, **silent)
-    probes = set_to(probes, 0.7, depth="stage 1", factor="light", labels=32, **silent)
-    lora = {"metric": "tuned", "method": "lora", "task": "light", "labels": 32}
-    tuned = set_to(measured.tuned, 0.9, **lora)
-    tuned = set_to(tuned, 0.8, metric="zero_shot", method="lora", task="light", labels=32)
-    tuned = set_to(tuned, 0.5, metric="tuned", method="scratch", task="light")
-    reads = set_to(measured.reads, 0.95, metric="zero_shot", **silent)
-    reads = set_to(reads, 0.97, metric="probe", factor="light", origin=recovery.LABELS_)
-    found = measured._replace(probes=probes, tuned=tuned, reads=reads)
-    named = {row.name: row.estimate.value for row in recovery.values(found)}
+    probes = set_to(measured.probes, 0.55, metric="frozen", factor="light", labels=32, arm=SILENT)
+    probes = set_to(probes, 0.6, depth="backbone", factor="light", labels=32, arm=SILENT)
+    probes = set_to(probes, 0.7, depth="stage 1", factor="light", labels=32, arm=SILENT)
+    lora = Tuning(SILENT, "lora", "light", 32)
+    tuned = set_to(measured.tuned, 0.9, metric="tuned", arm=lora)
+    tuned = set_to(tuned, 0.8, metric="zero_shot", arm=lora)
+    tuned = set_to(tuned, 0.5, metric="tuned", arm=Tuning(UNTRAINED, "scratch", "light", 32))
+    reads = set_to(measured.reads, 0.95, metric="zero_shot", arm=SILENT)
+    reads = set_to(reads, 0.97, metric="probe", factor="light", arm=arms.ON_LABELS)
+    named = values_of(replace(measured, probes=probes, tuned=tuned, reads=reads))
     expected = {
         "c32_gain": 30, "c32_cost": 15, "c32_net": 15, "c32_gain_depths": 20, "c32_head_start": 40, "c32_left": 7,
     }  # fmt: skip
@@ -570,90 +578,90 @@ def test_a_shortfall_is_the_gap_to_the_best_on_the_worst_task() -> None:
         "knows lights": {"car": three(70), "light": three(90)},
         "knows both": {"car": three(92), "light": three(89)},
     }
-    found = recovery.shortfalls(by_task)
+    found = tables.shortfalls(by_task)
     assert found["knows cars"][:2] == ("light", "knows lights")
     assert {name: round(row[2].value) for name, row in found.items()} == {
         "knows cars": 35, "knows lights": 25, "knows both": 3,
     }  # fmt: skip
-    alone = recovery.shortfalls({"best everywhere": by_task["knows both"]})
+    alone = tables.shortfalls({"best everywhere": by_task["knows both"]})
     assert alone["best everywhere"][2].value == 0
-    added = recovery.shortfalls({**by_task, recovery.GENERALIST_: {"car": three(99), "light": three(80)}})
+    added = tables.shortfalls({**by_task, NAMES[GENERALIST]: {"car": three(99), "light": three(80)}})
     assert {name: added[name] for name in by_task} == found  # it moves nobody's: the rule was there before it
-    assert added[recovery.GENERALIST_][:2] == ("light", "knows lights")
-    assert round(added[recovery.GENERALIST_][2].value) == 10
+    assert added[NAMES[GENERALIST]][:2] == ("light", "knows lights")
+    assert round(added[NAMES[GENERALIST]][2].value) == 10
 
 
 def test_labels_of_several_tasks_train_the_tower(images: torch.Tensor) -> None:
     def trained(tasks: list[str]) -> bytes:
-        found = recovery_training.train_on_labels(tasks, "small", steps=2, images=128, seed=0, device="cpu")
+        arm = recovery_training.Arm("labels", tasks=tuple(tasks))
+        found = recovery_training.train(arm, Schedule(steps=2, images=128), 0, "cpu")
         assert found["step"].tolist() == [2]
         return bytes(found["weights"].iloc[0])
 
     assert trained(["light"]) != trained(["light", "time"])
 
 
+def advised(found: Measured) -> pd.DataFrame:
+    """The advice on the light, by labelled pictures."""
+    return tables.advice(found, "light").set_index("labelled pictures")
+
+
 def test_advice_takes_the_cheapest_way_that_is_as_good_as_the_best(measured: Measured) -> None:
-    silent = {"origin": recovery.SILENT_}
-    probes = measured.probes
-    tuned = measured.tuned
+    frozen = {"metric": "frozen", "factor": "light"}
+    probes, tuned = measured.probes, measured.tuned
     for labels, values in ((8, (0.52, 0.53, 0.52)), (32, (0.7, 0.9, 0.91))):
-        probes = set_to(probes, 0.52, origin=recovery.PIXELS_, factor="light", labels=labels)
-        probes = set_to(probes, values[0], metric="frozen", factor="light", labels=labels, **silent)
+        probes = set_to(probes, 0.52, depth="pixels", labels=labels, **frozen)
+        probes = set_to(probes, values[0], labels=labels, arm=SILENT, **frozen)
         for method, value in zip(("lora", "full"), values[1:], strict=True):
-            tuned = set_to(tuned, value, metric="tuned", method=method, task="light", labels=labels)
-    tuned = set_to(tuned, 0.7, metric="tuned", method="scratch", task="light", labels=32)
-    advice = recovery.advice_table(measured._replace(probes=probes, tuned=tuned), "light").set_index(
-        "labelled pictures"
-    )
+            tuned = set_to(tuned, value, metric="tuned", arm=Tuning(SILENT, method, "light", labels))  # type: ignore[arg-type]
+    scratch = {"metric": "tuned", "arm": Tuning(UNTRAINED, "scratch", "light", 32)}
+    tuned = set_to(tuned, 0.7, **scratch)
+    advice = advised(replace(measured, probes=probes, tuned=tuned))
     assert advice.loc[8, "do"] == "label more"
-    assert advice.loc[32, "do"] == f"{recovery.LORA}; probe if words must stay"
-    where = {"metric": "frozen", "factor": "light", "labels": 32, "depth": recovery.FIRST_STAGE, **silent}
-    early = recovery.advice_table(measured._replace(probes=set_to(probes, 0.9, **where), tuned=tuned), "light")
-    assert early.set_index("labelled pictures").loc[32, "do"] == "first stage"
-    apart = set_to(tuned, 0.9, metric="tuned", method="scratch", task="light", labels=32)
-    beside = recovery.advice_table(measured._replace(probes=probes, tuned=apart), "light").set_index(
-        "labelled pictures"
-    )
-    assert beside.loc[32, "do"] == recovery.SCRATCH  # as good as tuning, and the encoder stays as it is
-    lucky = set_to(tuned, 0.2, metric="tuned", method="full", task="light", labels=32, seed=0)
-    for method in ("lora", "scratch"):
-        lucky = set_to(lucky, 0.55, metric="tuned", method=method, task="light", labels=32)
-    nothing = set_to(set_to(probes, 0.52, **silent), 0.52, origin=recovery.PIXELS_)
-    unsure = recovery.advice_table(measured._replace(probes=nothing, tuned=lucky), "light")
+    assert advice.loc[32, "do"] == f"{LORA}; probe if words must stay"
+    early = set_to(probes, 0.9, labels=32, depth=FIRST_STAGE, arm=SILENT, **frozen)
+    assert advised(replace(measured, probes=early, tuned=tuned)).loc[32, "do"] == "first stage"
+    beside = advised(replace(measured, probes=probes, tuned=set_to(tuned, 0.9, **scratch)))
+    assert beside.loc[32, "do"] == SCRATCH  # as good as tuning, and the encoder stays as it is
+    lucky = set_to(tuned, 0.2, metric="tuned", arm=Tuning(SILENT, "full", "light", 32), seed=0)
+    lucky = set_to(lucky, 0.55, metric="tuned", arm=Tuning(SILENT, "lora", "light", 32))
+    lucky = set_to(lucky, 0.55, **scratch)
+    nothing = set_to(set_to(probes, 0.52, arm=SILENT, metric="frozen"), 0.52, depth="pixels")
+    unsure = advised(replace(measured, probes=nothing, tuned=lucky))
     assert unsure["do"].tolist() == ["label more"] * 2  # a mean that one seed makes is no advice
 
 
 def test_pixels_compete_with_the_same_labels(measured: Measured) -> None:
     where = {"metric": "frozen", "factor": "light", "labels": 32}
-    probes = set_to(measured.probes, 0.7, origin=recovery.PIXELS_, **where)
-    probes = set_to(probes, 0.9, origin=recovery.SILENT_, depth=recovery.FIRST_STAGE, **where)
-    found = measured._replace(probes=probes)
-    named = {row.name: row.estimate.value for row in recovery.values(found)}
+    probes = set_to(measured.probes, 0.7, depth="pixels", **where)
+    probes = set_to(probes, 0.9, arm=SILENT, depth=FIRST_STAGE, **where)
+    found = replace(measured, probes=probes)
+    named = values_of(found)
     assert named["light_pixels_32"] == pytest.approx(70)
     assert named["light_early_over_pixels_32"] == pytest.approx(20)
-    table = recovery.advice_table(found, "light").set_index("labelled pictures")
-    assert table.loc[32, recovery.PIXELS_] == pytest.approx(70)
-    assert table.loc[32, "do"] == "first stage"
-    better = measured._replace(probes=set_to(probes, 0.95, origin=recovery.PIXELS_, **where))
-    assert recovery.advice_table(better, "light").set_index("labelled pictures").loc[32, "do"] == recovery.PIXELS_
+    advice = advised(found)
+    assert advice.loc[32, PIXELS] == pytest.approx(70)
+    assert advice.loc[32, "do"] == "first stage"
+    better = replace(measured, probes=set_to(probes, 0.95, depth="pixels", **where))
+    assert advised(better).loc[32, "do"] == PIXELS
 
 
 @pytest.mark.parametrize("profile", ["smoke", "standard"])
 def test_every_figure_draws_and_describes_itself(profile: str) -> None:
     measured = invented(profile)
-    figures = {
-        "labels_needed": recovery.curve_table(measured),
-        "depths": recovery.depth_table(measured),
-        "price": recovery.line_table(measured),
-        "invariances": recovery.moved_table(measured),
-        "word_map": recovery.map_table(measured),
-        "kept_from_the_start": recovery.kept_table(measured),
-        "one_or_many": recovery.pareto_table(measured),
+    drawn = {
+        figures.LABELS_NEEDED: tables.labels_needed(measured),
+        figures.DEPTHS: tables.depths(measured),
+        figures.PRICE: tables.price(measured),
+        figures.INVARIANCES: tables.invariances(measured),
+        figures.WORD_MAP: tables.word_map(measured),
+        figures.KEPT_FROM_THE_START: tables.kept_from_the_start(measured),
+        figures.ONE_OR_MANY: tables.one_or_many(measured),
     }
     with style("dark"):
-        for name, data in figures.items():
-            assert getattr(draw, name)(data).axes
-            alt = getattr(draw, f"describe_{name}")(data)
+        for spec, data in drawn.items():
+            assert spec.draw(data).axes
+            alt = spec.describe(data)
             assert "nan" not in alt
             assert 60 < len(alt) < 2000
-    assert set(LOST) == set(figures["labels_needed"]["task"])
+    assert set(LOST) == set(drawn[figures.LABELS_NEEDED]["task"])

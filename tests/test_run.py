@@ -128,7 +128,8 @@ def processes_of(project: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("PYTHONPATH") == str(project / "lib") and process.status() != psutil.STATUS_ZOMBIE:
+            path = process.environ().get("PYTHONPATH", "")
+            if path.startswith(str(project / "lib")) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -182,6 +183,65 @@ def test_killed_run_leaves_no_process_and_resumes(project: Path) -> None:
     record = read_results(figures(project)).run
     assert (record.units, record.reused) == (6, before)
     assert len(log.read_text().splitlines()) <= 6 + 2  # at most the two in flight ran twice
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_nothing_outlives_a_killed_run_even_where_threads_get_no_turn(project: Path, jobs: str) -> None:
+    """A unit in the kernel, or in its workers, that is in a long call of a library."""
+    stubborn = (
+        "from clip_invariance.units import Unit\n"
+        'chapter.run([Unit(experiment.measure, {"arm": "stubborn", "seed": s, "device": "cpu"}) for s in (0, 1)])'
+    )
+    write_notebook(project, [*CELLS[:2], stubborn, *CELLS[2:]])
+    log = project / "log"
+    with started(project, *RUN, "--jobs", jobs, FAKELAB_LOG=str(log)) as process:
+        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == int(jobs))
+        time.sleep(0.3)
+        process.kill()
+        wait_for(lambda: not processes_of(project) and is_free(project), seconds=4)
+
+
+def is_free(project: Path) -> bool:
+    """Whether another run could begin."""
+    try:
+        with _locked(run_folder(project, "quick"), "01"):
+            return True
+    except UsageError:
+        return False
+
+
+def test_a_killed_kernel_is_told_like_a_killed_worker(project: Path) -> None:
+    write_notebook(project, [*CELLS[:2], "import os\nos.kill(os.getpid(), 9)", *CELLS[2:]])
+    done = run_cli(project, *RUN)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "clip-invariance: 01_fake.ipynb: its kernel was killed; mostly, memory ran out. Finished units stay: run again, "
+        "with fewer --jobs"
+    )
+
+
+def test_a_users_own_settings_change_nothing(finished: Finished, project: Path, tmp_path: Path) -> None:
+    """Code that IPython and Python run first, matplotlib's settings, and a backend that wants a screen."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    meddling = "import fakelab.helper, matplotlib\nfakelab.helper.OFFSET = 9\nmatplotlib.rcParams['font.size'] = 20\n"
+    for path in (startup / "mine.py", tmp_path / "python.py"):
+        path.write_text(f"open({str(tmp_path / path.stem)!r}, 'w')\n{meddling}")
+    (startup.parent / "ipython_kernel_config.py").write_text(f"open({str(tmp_path / 'config')!r}, 'w')\n")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.weight: bold\nbackend: TkAgg\n")
+    done = run_cli(
+        project,
+        *(*RUN, "--jobs", "1"),
+        IPYTHONDIR=str(tmp_path / "ipython"),
+        PYTHONSTARTUP=str(tmp_path / "python.py"),
+        MATPLOTLIBRC=str(tmp_path / "matplotlibrc"),
+        MPLBACKEND="TkAgg",
+    )
+    assert done.returncode == 0, done.stderr
+    assert not [name for name in ("mine", "python", "config") if (tmp_path / name).exists()]
+    mine, theirs = files_below(figures(finished[0])), files_below(figures(project))
+    for name in ("accuracy.svg", "accuracy.dark.svg", "accuracy.csv", "values.json"):
+        assert mine[name] == theirs[name], name
 
 
 def test_ctrl_c_ends_everything(project: Path) -> None:
@@ -260,6 +320,11 @@ def test_notebook_without_finish_is_not_a_run(
         (["--seeds", "many"], "Invalid value for '--seeds'"),
         (["--jobs", "-1"], "number of processes"),
         (["7"], "there is no chapter '7': choose from 01"),
+        (["../01_fake.ipynb"], "../01_fake.ipynb is not a chapter's notebook: those are in"),
+        (["elsewhere/01_fake"], "elsewhere/01_fake is not a chapter's notebook"),
+        (["1", "01"], "chapter 01 is named twice"),
+        (["--profile", ""], "unknown profile ''"),
+        (["--set", "steps=2", "--set", "steps=4"], "--set steps is given twice"),
         (["--set", "speed=1"], "no parameter 'speed': it has profile, device, seeds, jobs, output, steps, rate, label"),
         (["--set", "profile=full"], "use --profile"),
         (["--set", "output=/tmp"], "the command line chooses it"),
@@ -315,7 +380,8 @@ def test_missing_data_package_is_named(project: Path, monkeypatch: pytest.Monkey
 
 def test_chapters_have_several_names(project: Path) -> None:
     write_notebook(project, name="02_more.ipynb")
-    for name in ("2", "02", "02_more", "02_more.ipynb", "notebooks/02_more.ipynb"):
+    there = ("notebooks/02_more.ipynb", "./notebooks/02_more", str(project / "notebooks" / "02_more.ipynb"))
+    for name in ("2", "02", "02_more", "02_more.ipynb", *there):
         assert list(select_chapters(project, [name])) == ["02"]
     assert list(select_chapters(project, ["2", "1"])) == list(select_chapters(project, [])) == ["01", "02"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def build(tmp_path: Path, speed: Speed | None) -> tuple[BeautifulSoup, str]:
     (project / "book").mkdir(exist_ok=True)
     source = tmp_path / "small"
     (source / "book").mkdir(parents=True)
-    (source / "figures").symlink_to(project / "figures")
+    shutil.copytree(project / "figures", source / "figures")
     if speed is not None:
         (source / SPEED).parent.mkdir()
         write_json(source / SPEED, speed)

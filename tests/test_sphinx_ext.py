@@ -51,7 +51,7 @@ def test_all_claims_are_registered_in_order() -> None:
     assert [c.id for c in claims] == [f"C{i:02d}" for i in range(1, 45)]
     assert [c.chapter for c in claims] == sorted(c.chapter for c in claims)
     assert [c.id for c in claims if c.cited_only] == ["C12", "C44"]
-    assert all(c.claim and c.where and c.hypothesis and c.experiment and c.falsified_when for c in claims)
+    assert all(c.claim and c.where and c.hypothesis and c.experiment for c in claims)
 
 
 # ---------------------------------------------------------------- small builds without the theme
@@ -59,6 +59,7 @@ def test_all_claims_are_registered_in_order() -> None:
 PAGES = {
     "01_ok": (
         "# Fine\n\n{value}`01.c02_drop_torus` and {value}`01.accuracy_torus:point`, {verdict}`C02`\n\n"
+        "*Claim C02: {verdict}`C02`*\n\n| a | b |\n|---|---|\n| 1 | {verdict}`C02` |\n\n"
         "Others found {elsewhere}`98.2` %, we ran version 1.2.3 and `1.2`, $x = 1.2$, and 99.8 % is no result.\n\n"
         "```{result-figure} 01/accuracy_by_place\nA caption.\n```\n\n```{claims}\n:chapter: 01\n```\n"
     ),
@@ -247,10 +248,23 @@ def test_ledger_can_be_filtered_by_what_each_row_says_about_itself(built: tuple[
         there = {row[f"data-{name}"] for row in page.select("article.claim")}
         assert len(offered) == len(set(offered))
         assert set(offered) == there
-    counted = {label.input["value"]: label.select_one(".score-count") for label in form.select("label")}  # type: ignore[union-attr]
-    for verdict, count in counted.items():
+    passing = {"verdict": "[data-verdict={}]", "firm": "[data-firm~={}]"}
+    counted = [(label.input, label.select_one(".score-count")) for label in form.select("label")]
+    kinds = {choice["name"] for choice, count in counted if count is not None}  # type: ignore[index]
+    assert kinds == {"verdict", "firm"}
+    for choice, count in counted:
         if count is not None:
-            assert int(count.get_text()) == len(page.select(f"article.claim[data-verdict={verdict}]"))
+            rows = passing[choice["name"]].format(choice["value"])  # type: ignore[index]
+            assert int(count.get_text()) == len(page.select(f"article.claim{rows}")) > 0
+
+
+def test_a_badge_says_whose_sentence_it_judges_and_no_page_says_so_twice(built: tuple[Path, list[str]]) -> None:
+    page = BeautifulSoup((built[0] / "book" / "01_ok.html").read_text(encoding="utf-8"), "html.parser")
+    first, named, tabled = (badges.get_text() for badges in page.select("span.verdicts")[:3])
+    assert re.fullmatch("≈ Essay.s claim C02: qualified", first)
+    assert named == first
+    assert page.select_one("em").get_text() == first  # type: ignore[union-attr]
+    assert tabled == "≈ C02 qualified"
 
 
 def test_score_leads_to_the_filtered_ledger(built: tuple[Path, list[str]]) -> None:

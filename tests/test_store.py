@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import multiprocessing
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -101,6 +103,39 @@ def test_key_covers_parameters_and_environment(units: list[Unit]) -> None:
     assert len(keys) == len(units) + 2
 
 
+def _change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def _zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def _other_unit(folder: Path) -> None:
+    """Swapped as a whole: table and record agree with one another."""
+    store = Store(folder.parents[1])
+    experiment = importlib.import_module("fakelab.experiment")
+    unit = Unit(experiment.measure, {"arm": "soft", "seed": 9, "device": "cpu"})
+    (other,), _ = run([unit], store)
+    shutil.rmtree(folder)
+    store.folder(other.key).rename(folder)
+    (Path(os.environ["FAKELAB_LOG"])).write_text("hard 0\n")
+
+
+def _older(path: Path) -> None:
+    """As if it had been stored before records held digests of tables."""
+    meta = json.loads(path.read_text())
+    del meta["sha256"], meta["digest"]
+    path.write_text(json.dumps(meta))
+
+
+def _instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -116,8 +151,20 @@ def _flip(path: Path) -> None:
         lambda folder: (folder / "meta.json").write_text('{"sha256": '),
         lambda folder: (folder / "meta.json").write_text("[]"),
         lambda folder: (folder / "meta.json").unlink(),
+        lambda folder: _zero(folder / "table.parquet"),
+        lambda folder: _zero(folder / "meta.json"),
+        lambda folder: _change(folder / "meta.json", '"wall_seconds": ', '"wall_seconds": 1'),
+        lambda folder: _change(folder / "meta.json", "hard", "soft"),
+        lambda folder: _older(folder / "meta.json"),
+        lambda folder: _instead(folder / "table.parquet"),
+        lambda folder: _instead(folder / "meta.json"),
+        lambda folder: (folder / "table.parquet").write_bytes((folder / "meta.json").read_bytes()),
+        lambda folder: _other_unit(folder),
     ],
-    ids=["bit flipped", "truncated", "no table", "bad json", "other json", "no meta"],
+    ids=[
+        *("bit flipped", "truncated", "no table", "bad json", "other json", "no meta", "table zeroed", "meta zeroed"),
+        *("other time", "other parameter", "older", "table a folder", "meta a folder", "swapped", "another unit's"),
+    ],
 )
 def test_damaged_entry_is_noted_and_computed_again(project: Path, units: list[Unit], store: Store, damage: Any) -> None:
     (before,), _ = run(units[:1], store)

@@ -7,7 +7,20 @@ import pandas as pd
 import pytest
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.tables import gap, mean, mean_over, per_seed, percent, row, rows, select
+from clip_invariance.measure.tables import (
+    gap,
+    intervals,
+    mean,
+    mean_over,
+    per_seed,
+    percent,
+    point,
+    row,
+    rows,
+    seeds_in_which,
+    select,
+    with_arms,
+)
 from clip_invariance.profiles import PROFILES, Scale, run_in
 from clip_invariance.units import label, plain
 
@@ -72,6 +85,20 @@ def test_several_values_of_a_column_are_chosen_at_once(table: pd.DataFrame) -> N
     assert set(select(table, labels=(1, 4), arm=SILENT)["metric"]) == {"few_shot"}
 
 
+def test_a_figures_table_has_no_row_of_what_was_not_measured(table: pd.DataFrame) -> None:
+    def lines(*arms: Arm) -> pd.DataFrame:
+        each = (({"mention": arm.mention}, percent(table, arm=arm, metric="probe", factor="light")) for arm in arms)
+        return intervals(each, columns=["mention"])
+
+    found = lines(SILENT, Arm(size="large"), ALWAYS)
+    assert found["mention"].tolist() == [0.0, 1.0]
+    assert found["value"].tolist() == pytest.approx([51, 91])
+    assert (found["n"] == 3).all()
+    nothing = lines(Arm(size="large"))
+    assert nothing.empty
+    assert list(nothing.columns) == list(found.columns)
+
+
 def test_kinds_bring_their_units(table: pd.DataFrame) -> None:
     right = percent(table, arm=SILENT, metric="probe", factor="light")
     share = mean("a", right, "figure", "what", kind="share")
@@ -98,3 +125,26 @@ def test_sizes_and_arms_by_profile() -> None:
     assert found == {"smoke": 1, "quick": 1, "standard": 2, "full": 3}
     assert len(run_in(arms, PROFILES["smoke"], smoke="standard")) == 2
     assert np.all([arm in arms for arm in run_in(arms, PROFILES["full"])])
+
+
+def test_arms_say_in_columns_what_they_are_and_rows_of_others_are_left_out(table: pd.DataFrame) -> None:
+    found = with_arms(table, [ALWAYS], "mention", "since")
+    assert set(found["arm"]) == {label(ALWAYS)}
+    assert found[["mention", "since"]].drop_duplicates().to_numpy().tolist() == [[1.0, "standard"]]
+
+
+def test_a_point_of_a_figure_has_names_and_an_interval(table: pd.DataFrame) -> None:
+    samples = percent(table, arm=SILENT, metric="probe", factor="light")
+    (drawn,) = point(samples, series="probe", mention=0.0)
+    assert list(drawn) == ["series", "mention", "value", "low", "high", "n"]
+    assert (drawn["value"], drawn["n"]) == (pytest.approx(51), 3)
+    assert point(percent(table, arm=Arm(mention=0.3)), series="probe") == []
+
+
+def test_a_share_of_seeds_is_counted_and_has_wilsons_interval(table: pd.DataFrame) -> None:
+    samples = percent(table, arm=SILENT, metric="probe", factor="light")
+    value = seeds_in_which("above", samples > 50, "figure", "seeds in which it is above 50 %")
+    assert value is not None
+    assert (value.kind, value.unit, value.estimate.value) == ("share", "%", pytest.approx(200 / 3))
+    assert 0 < value.estimate.low < value.estimate.high < 100
+    assert seeds_in_which("above", samples[:0] > 50, "figure", "none") is None

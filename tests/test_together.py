@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,13 +16,12 @@ from torch import Tensor
 
 from clip_invariance.captions import Captions
 from clip_invariance.chapters import together as at_once
-from clip_invariance.chapters.c3_captions import training as caption_training
+from clip_invariance.chapters.c3_captions.policies import training as caption_training
 from clip_invariance.chapters.c4_dashcam import arms as dashcam_arms
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.errors import UsageError
 from clip_invariance.models import clip
 from clip_invariance.models.clip import Tower
-from clip_invariance.profiles import PROFILES
 from clip_invariance.run import store as store_module
 from clip_invariance.run.store import Progress, Store, _job, run_units
 from clip_invariance.training import contrastive, together
@@ -161,14 +162,15 @@ def test_a_recorded_step_is_the_step() -> None:
 # ---------------------------------------------------------------- the units of chapters 3 and 4
 
 
-def caption_unit(**changes: object) -> Unit:
-    usual = caption_training.encoder(caption_training.Arm(), PROFILES["smoke"], 0, "cpu").params
-    return Unit(caption_training.train_on_captions, {**usual, "images": 40, "batch": 16, "steps": 2} | changes)
+def caption_unit(steps: int = 2, seed: int = 0, device: str = "cpu", **arm: Any) -> Unit:
+    scale = caption_training.Size(images=40, steps=steps, batch=16)
+    params = {"arm": caption_training.Arm(**arm), "scale": scale, "seed": seed, "device": device}
+    return Unit(caption_training.train, params)
 
 
-def dashcam_unit(**changes: object) -> Unit:
-    usual = dashcam_arms.train_unit(dashcam_arms.SOMETIMES, "smoke", 0, "cpu").params
-    return Unit(dashcam_training.train, {**usual, "images": 128, "steps": 1} | changes)
+def dashcam_unit(seed: int = 0, **changes: object) -> Unit:
+    arm, schedule = replace(dashcam_arms.SOMETIMES, **changes), dashcam_training.Schedule(steps=1, images=128)  # type: ignore[arg-type]
+    return Unit(dashcam_training.train, {"arm": arm, "schedule": schedule, "seed": seed, "device": "cpu"})
 
 
 def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +182,11 @@ def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.M
         caption_unit(steps=5),
         dashcam_unit(objective="views"),
         dashcam_unit(mention=1.0),
-        dashcam_unit(steps=0),
+        dashcam_unit(length=0),
         caption_unit(masked=True),
+        caption_unit(labels=True),
     ]
-    assert at_once.groups(units) == [[0, 3, 8], [1], [2, 6], [4], [5], [7]]
+    assert at_once.groups(units) == [[0, 3, 8], [1], [2, 6], [4], [5], [7], [9]]
     monkeypatch.setattr(at_once, "MOST", 2)
     assert at_once.groups(units)[:2] == [[0, 3], [8]]
 
@@ -191,7 +194,7 @@ def test_units_of_one_architecture_and_length_form_a_group(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "units",
     [
-        [caption_unit(), caption_unit(others=1.0, seed=1, keep_at=[0, 1]), caption_unit(temperature=0.1, masked=True)],
+        [caption_unit(), caption_unit(others=1.0, seed=1, kept="course"), caption_unit(temperature=0.1, masked=True)],
         [dashcam_unit(), dashcam_unit(mention=1.0, seed=1)],
     ],
     ids=["chapter 3", "chapter 4"],

@@ -5,7 +5,7 @@
 // Search fetches excerpts of the pages it finds, which browsers refuse to a site that is opened from a folder.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// ---------------------------------------------------------------- the ledger: choices live in the address, #verdict=a,b&chapter=01
+// ---------------------------------------------------------------- the ledger: choices live in the address, #verdict=a,b&chapter=01&firm=seeds
 
 function startFilter(form) {
   const claims = [...document.querySelectorAll(".claim")];
@@ -16,10 +16,15 @@ function startFilter(form) {
   const chosen = (name) => [...form.querySelectorAll(`input[name=${name}]:checked`)].map((input) => input.value);
 
   function show() {
-    const wanted = { verdict: chosen("verdict"), chapter: chosen("chapter") };
+    const wanted = { verdict: chosen("verdict"), chapter: chosen("chapter"), firm: chosen("firm") };
     const names = Object.keys(wanted).filter((name) => wanted[name].length);
+    // One of the chosen verdicts and chapters will do; of the checks, a row must pass all.
+    const fits = (claim, name) =>
+      name === "firm"
+        ? wanted.firm.every((check) => claim.dataset.firm.split(" ").includes(check))
+        : wanted[name].includes(claim.dataset[name]);
     for (const claim of claims) {
-      claim.hidden = names.some((name) => !wanted[name].includes(claim.dataset[name]));
+      claim.hidden = !names.every((name) => fits(claim, name));
     }
     for (const section of sections) {
       section.hidden = !section.querySelector(".claim:not([hidden])");

@@ -23,7 +23,9 @@ from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.profiles import PROFILES, get_profile
 
 if TYPE_CHECKING:
-    from clip_invariance.rules.claims import ClaimRow
+    from collections.abc import Sequence
+
+    from clip_invariance.rules.claims import Claim, ClaimRow
 
 # Commands import what they need: papermill, matplotlib and torch take seconds that --help should not.
 
@@ -43,6 +45,7 @@ clip-invariance verify                  your numbers beside the published ones
 clip-invariance build && clip-invariance serve
 clip-invariance audit --model ViT-B-32 --pretrained openai   the same questions to an encoder of yours
 clip-invariance captions train.csv      what a training would see of your captions
+clip-invariance store pack carried      finished units for another machine, which merges them
 
 \b
 Profiles:
@@ -175,10 +178,10 @@ def verify(
     from clip_invariance.results import complete_folders, find_project, run_folder, select_chapters
 
     project = find_project()
-    if folder and (profile or chapters):
+    if folder and (profile is not None or chapters):
         raise UsageError("verify: --from DIR compares what is in that folder; leave out chapters and --profile")
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.report import verify as verification  # takes seconds: after the checks
     from clip_invariance.run.run import Options, default_profile, run_chapters
@@ -240,22 +243,53 @@ def publish(
 
 
 @app.command()
-def claims(as_json: AsJson = False, source: Source = "published") -> None:
-    """Print the claims with their verdicts.
+def claims(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims, for instance C27. Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+    source: Source = "published",
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="When rules were registered, changed, and judged how, by the record of git."),
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --history: read git anew and keep what it says for the site.")
+    ] = False,
+    pin: Annotated[
+        str, typer.Option(metavar="REASON", help="Record the code behind the rules as it is, and why it was changed.")
+    ] = "",
+    known: Annotated[
+        str, typer.Option(help="With --pin: nothing, cannot be told, pilot of these arms, or results.")
+    ] = "results",
+    unchanged: Annotated[str, typer.Option(help="With --pin: how it was checked that numbers stay the same.")] = "",
+) -> None:
+    """Print the claims with their verdicts, or the history of their rules.
 
     Rules are registered in src/clip_invariance/rules/claims.toml; each verdict follows from published values, or
-    with --from from those of your run.
+    with --from from those of your run. A rule that was changed is judged as registered, and then as amended.
 
     \b
     clip-invariance claims
     clip-invariance claims --from quick --json
+    clip-invariance claims --history C27
     """
     from clip_invariance.report.numbers import bounded, in_full
     from clip_invariance.results import find_project, load_results
-    from clip_invariance.rules.claims import evaluate, find_value, load_claims
+    from clip_invariance.rules.claims import choose, evaluate, find_value, load_claims
 
+    registered = choose(load_claims(), ids or [])
+    if pin:
+        from clip_invariance.rules import editions
+
+        for name in editions.pin(load_claims(), pin, known, unchanged):
+            print(name)
+        return
+    if history or write:
+        _print_history(registered, as_json, write)
+        return
     results = load_results(find_project(), source)
-    rows = evaluate(load_claims(), results)
+    rows = evaluate(registered, results)
     if as_json:
         print(json.dumps([row.as_json() for row in rows], indent=1))
         return
@@ -267,8 +301,39 @@ def claims(as_json: AsJson = False, source: Source = "published") -> None:
 
     _print_table(
         ("claim", "verdict", "decided by", "what it says"),
-        [(row.claim.id, row.verdict, number(row), row.claim.claim) for row in rows],
+        [(row.claim.id, row.verdict_words, number(row), row.claim.claim) for row in rows],
     )
+
+
+def _print_history(registered: Sequence[Claim], as_json: bool, write: bool) -> None:
+    """Print what happened to the rules of these claims, from the kept record, or from git where it is written anew."""
+    from clip_invariance.results import find_project
+    from clip_invariance.rules import history as record
+    from clip_invariance.rules.editions import read_editions
+    from clip_invariance.rules.record import events
+
+    editions = read_editions()
+    if write:
+        record.write_history(record.from_git(find_project(), editions.commits))
+    kept = record.read_history()
+    found = {claim.id: events(claim, kept, editions) for claim in registered}
+    if as_json:
+        print(
+            json.dumps(
+                {name: [e.as_json() for e in told] for name, told in found.items()}, indent=1, ensure_ascii=False
+            )
+        )
+        return
+    for claim in registered:
+        print(f"{claim.id}  {claim.claim}")
+        for event in found[claim.id]:
+            print(f"  {event.when}  {event.commit or 'not committed':10}  {event.kind}: {event.summary}")
+            for detail in event.details:
+                print(f"      {detail}")
+            if event.known:
+                print(f"      Known then: {event.known}")
+        if not found[claim.id]:
+            print("  no rule was ever registered")
 
 
 @app.command()
@@ -285,7 +350,10 @@ def audit(
     ] = 1000,
     seeds: Annotated[int, typer.Option(help="Repetitions with other scenes, at least 2.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results. Default: _build/audit/<model and weights>/.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: _build/audit/<model and weights>/ (with a digest, if taken)."
+        ),
     ] = None,
 ) -> None:
     """Measure an encoder of yours as chapter 4 measures its own.
@@ -305,6 +373,8 @@ def audit(
     for header, rows in auditing.summary(done.table):
         _print_table(tuple(header), [tuple(row) for row in rows])
         print()
+    if done.unwritten:
+        raise ReportError(f"{done.unwritten}: the tables above are what was measured; files there are missing")
     print(f"{done.folder / 'audit.md'}\n95 % intervals: half their width after ±; whole in the table")
 
 
@@ -381,6 +451,66 @@ def captions(
     print(done.folder / run.PAGE)
 
 
+store = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(
+    store, name="store", help="Carry finished units between machines: `store pack` there, `store merge` here."
+)
+
+
+@store.command()
+def pack(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to: units-1.zip, units-2.zip, ... in this folder.")
+    ],
+    most_files: Annotated[int, typer.Option(help="At most so many files. Default: no limit.")] = 0,
+    most_mb: Annotated[float, typer.Option(help="At most so many megabytes in each. Default: all in one file.")] = 0,
+) -> None:
+    """Pack the finished units of _build/store/ into a few files.
+
+    Where room is short, small units go first: results, which are needed everywhere. Large ones are trained weights, which
+    are needed only to measure something new.
+
+    \b
+    clip-invariance store pack carried
+    clip-invariance store pack carried --most-files 8 --most-mb 16
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import pack as packing
+    from clip_invariance.run.store import Store
+
+    def note(line: str) -> None:
+        print(f"note: {line}", file=sys.stderr)
+
+    done = packing(Store(store_folder(find_project())), folder, most_files, most_mb, note)
+    for path in done.files:
+        print(path)
+    if done.left_out:
+        note(f"{done.units} units are packed, {done.left_out} larger ones had no room")
+
+
+@store.command()
+def merge(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Folders that `store pack` wrote, or files of them.")
+    ],
+) -> None:
+    """Take packed units into _build/store/. They keep their device, versions and times.
+
+    A run takes them as its own wherever it asks for the same computation, by the same source with the same versions:
+    merge only what you, or people whom you trust, have computed. Damaged files are refused, and then nothing is merged.
+    By default nothing is replaced that is there already.
+
+    \b
+    clip-invariance store merge carried
+    """
+    from clip_invariance.results import find_project, store_folder
+    from clip_invariance.run.packed import merge as merging
+    from clip_invariance.run.store import Store
+
+    done = merging(Store(store_folder(find_project())), paths)
+    print(f"{done.new} units merged, {done.known} were there already")
+
+
 def _run(
     chapters: list[str] | None,
     profile: str | None,
@@ -394,7 +524,7 @@ def _run(
 
     project = find_project()
     notebooks = select_chapters(project, chapters or [])
-    if profile:
+    if profile is not None:
         get_profile(profile)
     from clip_invariance.run.run import Options, default_profile, run_chapters  # takes seconds: after the checks
 
@@ -403,6 +533,8 @@ def _run(
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise UsageError(f"--set {setting}: write it as name=value")
+        if name in extra:
+            raise UsageError(f"--set {name} is given twice")
         extra[name] = value
     chosen = profile or ("quick" if device == "cpu" else default_profile())
     options = Options(chosen, device, seeds, jobs, extra, scheduler)

@@ -93,6 +93,9 @@ class Value(Record):
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low lies above high")
+        rounding = 1e-6 * max(1.0, abs(self.value))
+        if not self.low - rounding <= self.value <= self.high + rounding:
+            raise ValueError("value lies outside its own interval")
         if len(self.samples) not in (0, self.n):
             raise ValueError(f"{len(self.samples)} samples are not one for each of {self.n} seeds")
         return self
@@ -182,9 +185,20 @@ class Results:
         if name not in self.run.files:
             raise ReportError(f"{path} is not among the files of the run: run the chapter again")
         content = read_bytes(path, MAX_FILE_BYTES, "run the chapter again")
-        if hashlib.sha256(content).hexdigest() != self.run.files[name]:
+        if hashlib.sha256(content).hexdigest() != (digest := self.run.files[name]):
+            if _other_line_endings(content, digest):
+                raise ReportError(
+                    f"{path} has other line endings than when it was written, as git and unpackers may change them: get it "
+                    "again as it was (git: `git config core.autocrlf false`, delete the file, `git checkout -- .`)"
+                )
             raise ReportError(f"{path} was changed after the run: run the chapter again")
         return content
+
+
+def _other_line_endings(content: bytes, digest: str) -> bool:
+    """Whether content of that digest was written, and its line endings are all that changed."""
+    unix = content.replace(b"\r\n", b"\n")
+    return digest in (hashlib.sha256(text).hexdigest() for text in (unix, unix.replace(b"\n", b"\r\n")))
 
 
 # ---------------------------------------------------------------- readers
@@ -308,9 +322,13 @@ def check_files(results: Results) -> None:
     """Compare every file of a run with the digest taken when it was written.
 
     Raises:
-        ReportError: as :meth:`Results.file`, for the first file with a problem.
+        ReportError: as :meth:`Results.file`, for the first file with a problem, and naming a file that should be listed.
     """
-    for name in results.run.files:
+    run = results.run
+    expected = {"values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
+    if lacking := sorted(expected - run.files.keys()):
+        raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
+    for name in run.files:
         results.file(name)
 
 
@@ -327,14 +345,26 @@ def find_project() -> Path:
     """The report's folder: ``$CLIP_INVARIANCE_PROJECT``, or the nearest one upwards with _toc.yml and notebooks/.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or if it has a package of its own and another one is imported here: results of that
+            code would be signed with this folder's commit.
     """
     asked = os.environ.get("CLIP_INVARIANCE_PROJECT")
     start = Path(asked) if asked else Path.cwd()
     for folder in [start.resolve()] if asked else [start, *start.parents]:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            _check_package(folder)
             return folder
     raise UsageError(f"{start} is not inside the report (no _toc.yml and notebooks/): change to its folder first")
+
+
+def _check_package(project: Path) -> None:
+    own, imported = project / "src" / "clip_invariance", Path(__file__).parent
+    if own.is_dir() and not own.samefile(imported):
+        raise UsageError(
+            f"this is the code of {printable(str(imported))}, but the report is in {printable(str(project))}: after a move "
+            "or a copy call `make site` there once, and use its own .venv/bin/clip-invariance (without make: "
+            "pip install --editable .)"
+        )
 
 
 def notebooks(project: Path) -> dict[str, Path]:
@@ -343,21 +373,26 @@ def notebooks(project: Path) -> dict[str, Path]:
 
 
 def select_chapters(project: Path, asked: Sequence[str]) -> dict[str, Path]:
-    """Notebooks by chapter id; chapters are named 1, 01 or by the notebook's stem. None asked: all.
+    """Notebooks by chapter id; chapters are named 1, 01, or by the notebook's stem or path. None asked: all.
 
     Raises:
-        UsageError: if one does not exist.
+        UsageError: if one does not exist, is another file of that name, or is named twice.
     """
     known = notebooks(project)
     if not known:
         raise UsageError(f"{project / 'notebooks'} holds no notebook named like 01_title.ipynb")
     names = {path.stem: chapter for chapter, path in known.items()} | {chapter: chapter for chapter in known}
-    chosen = []
+    chosen: list[str] = []
     for name in asked:
         key = Path(name).name.removesuffix(".ipynb")
         key = key.zfill(2) if key.isdigit() else key
+        if os.sep in name and key in names and Path(name).parent.resolve() != (project / "notebooks").resolve():
+            raise UsageError(f"{printable(name)} is not a chapter's notebook: those are in {project / 'notebooks'}")
         if key not in names:
-            raise UsageError(f"there is no chapter {name!r}: choose from {', '.join(known)} or a notebook's name")
+            shown = printable(name)
+            raise UsageError(f"there is no chapter '{shown}': choose from {', '.join(known)} or a notebook's name")
+        if names[key] in chosen:
+            raise UsageError(f"chapter {names[key]} is named twice")
         chosen.append(names[key])
     return {chapter: path for chapter, path in known.items() if not asked or chapter in chosen}
 
@@ -432,7 +467,11 @@ def read_folders(folders: Mapping[str, Path]) -> dict[str, Results]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    """Write a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        OSError: naming the file, also where the system names none, as of a full disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
@@ -440,8 +479,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide published files from others
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,14 @@ from tqdm import tqdm
 from clip_invariance.audit import checkpoints
 from clip_invariance.audit import figures as draw
 from clip_invariance.audit import measures as audit
-from clip_invariance.audit.checkpoints import Checkpoint, Encoder
+from clip_invariance.audit.checkpoints import LOCAL, Checkpoint, Encoder
 from clip_invariance.audit.measures import AUDITED, DEPTHS, PIXELS, READINGS, THINGS, UNTRAINED, find
 from clip_invariance.chapters.c4_dashcam import photographs
-from clip_invariance.chapters.c4_dashcam.measures import Reader
+from clip_invariance.chapters.c4_dashcam.readers import Reader
 from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.marks.style import Theme, style
 from clip_invariance.report.words import plain
-from clip_invariance.results import find_project, write_bytes, write_json
+from clip_invariance.results import find_project, to_json, write_bytes, write_json
 from clip_invariance.run import provenance
 from clip_invariance.run.store import keep_freed_memory
 from clip_invariance.worlds.traffic_lights import ATTRIBUTION
@@ -41,11 +43,16 @@ _QUIET_SECONDS = 10.0  # between two lines of progress where there is no termina
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found and where it was written."""
+    """What was found and where it was written.
+
+    Attributes:
+        unwritten: why files are missing there; "" where none are. The table is what was measured even so.
+    """
 
     name: str
     table: pd.DataFrame
     folder: Path
+    unwritten: str = ""
 
 
 def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, output: Path | None) -> Audit:
@@ -56,10 +63,11 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         device: "auto", "cpu" or "cuda".
         scenes: random scenes for each repetition and size of the light.
         seeds: repetitions, at least two.
-        output: the folder; None for ``_build/audit/<name>`` in the report's folder.
+        output: the folder; None for ``_build/audit/<name>`` in the report's folder, or, where the audit of another
+            checkpoint or of other scenes lies there, ``_build/audit/<name>-<digest>``.
 
     Raises:
-        UsageError: for wrong arguments or a checkpoint that cannot be had.
+        UsageError: for wrong arguments, a checkpoint that cannot be had, or an ``output`` that holds another audit.
         ReportError: if the package of photographs is missing or broken, or memory runs out.
     """
     started, clock = provenance.now(), time.perf_counter()
@@ -68,7 +76,7 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         raise UsageError(f"--seeds {seeds}: an interval needs at least two repetitions")
     if output is not None and output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: is a file, not a folder")
-    folder = output or find_project() / "_build" / "audit" / name_of(model, pretrained)
+    where = output or find_project() / "_build" / "audit"
     much = audit.amounts(scenes, seeds)
     stock = photographs.inventory()
     shown = stock[stock["class"] != "yellow"].groupby("split")["photographs"].sum()
@@ -78,6 +86,7 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
     record: dict[str, Any] = {
         "model": model,
         "pretrained": pretrained,
+        "device": device,
         "files": checkpoint.digests(),
         "notes": list(checkpoint.notes),
         "parameters": encoder.parameters,
@@ -89,6 +98,7 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         "damaged_photographs": [line for line in stock["damage"] if line],
     }
     pictures = seeds * 2 * much.pictures() + (1 + seeds) * int(shown.sum())
+    folder = _place(where, name, record, output is not None)
     folder.mkdir(parents=True, exist_ok=True)  # fails now rather than after the measuring
     if not os.access(folder, os.W_OK):
         raise UsageError(f"--output {folder}: cannot be written to")
@@ -101,7 +111,6 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         raise ReportError(f"{name} does not fit into the memory of the device: try --device cpu") from None
     table = audit.tabulate(rows, int(shown["test"]))
     record |= {
-        "device": device,
         "device_name": provenance.device_name(device),
         "versions": provenance.versions(),
         "created": started,
@@ -110,8 +119,8 @@ def run(model: str, pretrained: str, *, device: str, scenes: int, seeds: int, ou
         "attribution": [ATTRIBUTION],
         **_commit(),
     }
-    _write(folder, name, table, record)
-    return Audit(name, table, folder)
+    folder = _place(where, name, record, output is not None)  # another audit of this name may have ended meanwhile
+    return Audit(name, table, folder, _write(folder, name, table, record))
 
 
 def name_of(model: str, pretrained: str) -> str:
@@ -121,6 +130,49 @@ def name_of(model: str, pretrained: str) -> str:
     short = Path(model.removeprefix(checkpoints.LOCAL)).name if model.startswith(checkpoints.LOCAL) else model
     joined = "-".join(part for part in (short.removeprefix(checkpoints.HUB), pretrained) if part)
     return re.sub(r"[^\w.-]+", "-", joined).strip(".-") or "encoder"
+
+
+#: Fields of a record that say what was asked. Audits that agree in them are one, measured again.
+_ASKED = ("files", "preprocessing", "drawn_at_px", "scenes", "pairs", "repetitions", "device")
+
+
+def _place(where: Path, name: str, record: Mapping[str, Any], chosen: bool) -> Path:
+    """The folder for an audit: never that of another one, whose numbers it would replace.
+
+    Args:
+        where: the folder itself where the user has ``chosen`` it, else the one that holds all audits.
+
+    Raises:
+        UsageError: if the chosen folder holds another audit.
+    """
+    folder = where if chosen else where / name
+    if _is_free(folder, record):
+        return folder
+    if chosen:
+        raise UsageError(
+            f"--output {folder}: holds the audit of another checkpoint or of other scenes: choose another one"
+        )
+    asked = to_json([_kind(record), *(record[field] for field in _ASKED)])
+    return where / f"{name}-{hashlib.sha256(asked).hexdigest()[:8]}"
+
+
+def _is_free(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether an audit may be written there: none is, or one of the same."""
+    try:
+        before = json.loads((folder / "audit.json").read_bytes())
+        return all(to_json(before[field]) == to_json(record[field]) for field in _ASKED) and _kind(before) == _kind(
+            record
+        )
+    except FileNotFoundError:
+        return not (folder / "table.csv").exists()  # whose record was lost
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    """The architecture's name; that of a folder is in its files."""
+    model = str(record["model"])
+    return LOCAL if model.startswith(LOCAL) else model.replace("/", "-")
 
 
 def _measure(
@@ -185,24 +237,35 @@ def _commit() -> dict[str, Any]:
     try:
         commit, dirty = provenance.commit(find_project())
     except UsageError:  # used outside the report's folder
-        return {"commit": "unknown", "dirty": True}
+        return {"commit": provenance.UNKNOWN, "dirty": False}
     return {"commit": commit, "dirty": dirty}
 
 
 # ---------------------------------------------------------------- files
 
 
-def _write(folder: Path, name: str, table: pd.DataFrame, record: dict[str, Any]) -> None:
-    for theme in THEMES:
-        with style(theme) as ink:
-            figure = draw.overview(table, name)
-            png = io.BytesIO()
-            figure.savefig(png, format="png", dpi=PNG_DPI, facecolor=ink.page)
-            plt.close(figure)
-        write_bytes(folder / ("audit.png" if theme == "light" else "audit.dark.png"), png.getvalue())
-    write_bytes(folder / "table.csv", table.round(3).to_csv(index=False, lineterminator="\n").encode())
-    write_json(folder / "audit.json", record)
-    write_bytes(folder / "audit.md", page(name, table, record).encode())
+def _write(folder: Path, name: str, table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """Write what was measured, numbers first; returns why something could not be written, or ""."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "table.csv", table.round(3).to_csv(index=False, lineterminator="\n").encode())
+        write_json(folder / "audit.json", record)
+        write_bytes(folder / "audit.md", page(name, table, record).encode())
+        plt.switch_backend("agg")  # a user's choice may want a screen
+        for theme, file in zip(THEMES, ("audit.png", "audit.dark.png"), strict=True):
+            write_bytes(folder / file, _png(table, name, theme))
+    except Exception as error:  # of disks, of fonts: an hour's numbers must not be lost for it
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+        return f"{folder}: {reason}"
+    return ""
+
+
+def _png(table: pd.DataFrame, name: str, theme: Theme) -> bytes:
+    with style(theme) as ink:
+        figure, png = draw.overview(table, name), io.BytesIO()
+        figure.savefig(png, format="png", dpi=PNG_DPI, facecolor=ink.page)
+        plt.close(figure)
+    return png.getvalue()
 
 
 def accuracies(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> tuple[list[str], list[list[str]]]:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -23,11 +23,13 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from huggingface_hub import constants
+from open_clip import factory
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from open_clip.timm_model import TimmModel
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import CenterCropOrPad, PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
+from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize
 
 from clip_invariance.audit import settings as foreign
 from clip_invariance.errors import UsageError, printable
@@ -79,14 +81,14 @@ class Encoder:
 
     Attributes:
         model: the open_clip model, in evaluation mode.
-        size: side in pixels of the square pictures that fit without resizing.
+        size: side in pixels of the square pictures that need least resizing: none where the model takes squares.
         preprocessing: the model's own, as open_clip records it.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, device: str) -> None:
         self.model, self._tokenizer, self._device = model.eval(), tokenizer, device
         self.preprocessing: dict[str, Any] = cast(Any, model.visual).preprocess_cfg
-        self._prepare = image_transform_v2(PreprocessCfg(**self.preprocessing), is_train=False)
+        self._prepare = _prepared_as(PreprocessCfg(**self.preprocessing))
         size = self.preprocessing["size"]
         self.size = int(size if isinstance(size, int) else max(size))
         self.batch = max(1, _PIXELS_AT_ONCE[device] // self.size**2)
@@ -113,7 +115,7 @@ class Encoder:
         return backbone.float(), F.normalize(embedding.float(), dim=-1)
 
     def _pixels(self, pictures: Tensor) -> Tensor:
-        pixels = cast(Tensor, self._prepare(pictures.to(self._device).float() / 255))
+        pixels = self._prepare(pictures.to(self._device).float() / 255)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -134,6 +136,25 @@ class Encoder:
     def parameters(self) -> int:
         """How many numbers were trained."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def _prepared_as(wanted: PreprocessCfg) -> Callable[[Tensor], Tensor]:
+    """What open_clip does with square pictures, for tensors: two of its ways take only PIL's pictures, one at a time.
+
+    Those are non-square sizes, and "longest", which pads; they are the same for squares of any size.
+    """
+    height, width = (wanted.size, wanted.size) if isinstance(wanted.size, int) else wanted.size
+    if wanted.resize_mode == "squash" or (wanted.resize_mode == "shortest" and height == width):
+        return cast(Callable[[Tensor], Tensor], image_transform_v2(wanted, is_train=False))
+    # open_clip's own resizing of non-square pictures by their shortest side is bicubic, whatever is asked for.
+    bilinear = wanted.interpolation == "bilinear" and wanted.resize_mode == "longest"
+    side = (min if wanted.resize_mode == "longest" else max)(height, width)
+    steps = [
+        Resize((side, side), InterpolationMode.BILINEAR if bilinear else InterpolationMode.BICUBIC),
+        CenterCropOrPad((height, width), fill=wanted.fill_color / 255),
+        Normalize(wanted.mean, wanted.std),
+    ]
+    return cast(Callable[[Tensor], Tensor], Compose(steps))
 
 
 def _both_depths(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,13 +264,19 @@ def _in_file(name: str, path: Path) -> Checkpoint:
             f"some published weights of {name}, OpenAI's among them, need the activation QuickGELU: if this file is "
             f"one of them, use --model {name}-quickgelu"
         )
-    return Checkpoint(name, str(path), (path,), path.resolve(), options, tuple(notes))
+    return Checkpoint(name, str(path), (path,), path.absolute(), options, tuple(notes))
 
 
 def _in_folder(model: str) -> Checkpoint:
     folder = Path(model.removeprefix(LOCAL))
     if not (folder / _CONFIG).is_file():
-        raise UsageError(f"{model}: {folder / _CONFIG} is missing")
+        theirs = (folder / "config.json").is_file()
+        why = (
+            ": what is there looks like a model of the library transformers, which open_clip cannot read"
+            if theirs
+            else ""
+        )
+        raise UsageError(f"{model}: {folder / _CONFIG} is missing{why}")
     weights = tuple(sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS_IN_FOLDER))
     if not weights:
         raise UsageError(f"{model}: no file of weights ({', '.join(_WEIGHTS_IN_FOLDER)}) in {folder}")
@@ -276,25 +303,29 @@ def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"force_preprocess_cfg": preprocessing, "force_quick_gelu": bool(settings.get("quick_gelu"))}
 
 
-def _reason(error: Exception, offline: bool) -> str:
-    return "no network here, and nothing in the cache" if offline else _first_line(error)
+def _reason(error: Exception, offline: str) -> str:
+    return f"{offline}, and nothing in the cache" if offline else _first_line(error)
 
 
 @contextmanager
-def _quick_if_offline() -> Iterator[bool]:
+def _quick_if_offline() -> Iterator[str]:
     """Without a network, ask the hub's client for its cache only: it would try again for most of a minute.
 
     Yields:
-        whether there is no network.
+        why there is no network; "" where there is one.
     """
     before = constants.HF_HUB_OFFLINE
+    why = "the hub is switched off by $HF_HUB_OFFLINE" if before else ""
     if not before:
         try:
             huggingface_hub.get_session().head(constants.ENDPOINT, timeout=_REACH_SECONDS)
-        except Exception:  # whatever the transport raises: the download itself will say so
+        except Exception as error:  # whatever the transport raises: the download itself will say so
             constants.HF_HUB_OFFLINE = True
+            why = "no network here"
+            if "socks" in str(error).lower():
+                why = "a SOCKS proxy is set, in $ALL_PROXY or the like, but the library for it is not: pip install socksio"
     try:
-        yield constants.HF_HUB_OFFLINE
+        yield why
     finally:
         constants.HF_HUB_OFFLINE = before
 
@@ -318,13 +349,54 @@ def load(checkpoint: Checkpoint, device: str = "cpu") -> Encoder:
     """The encoder with its weights.
 
     Raises:
-        UsageError: naming the file, if it is damaged, holds more than weights, or belongs to another model.
+        UsageError: naming the file, if it is damaged, holds more than weights, is in another library's format, or belongs
+            to another model, which the same model for other sizes of pictures or lengths of texts is, too.
     """
     pretrained = str(checkpoint.weights) if checkpoint.weights else None
+    for path in checkpoint.files:
+        _check_format(path)
     try:
-        return _build(checkpoint, device, pretrained=pretrained, require_pretrained=True)
+        with _positions_as_they_are():
+            return _build(checkpoint, device, pretrained=pretrained, require_pretrained=True)
     except Exception as error:  # a stranger's file may raise anything on its way into the model
-        raise UsageError(_why_not(checkpoint, error)) from None
+        raise UsageError(printable(_why_not(checkpoint, error), 700)) from None  # names of tensors are in it
+
+
+@contextmanager
+def _positions_as_they_are() -> Iterator[None]:
+    """open_clip stretches embeddings of positions to a model's size, and says so in its log only.
+
+    What is measured then is no model that anybody has trained. Left alone, such a file does not fit.
+    """
+    names = ("resize_pos_embed", "resize_text_pos_embed")
+    before = {name: getattr(factory, name) for name in names}
+    try:
+        for name in names:
+            setattr(factory, name, lambda *_: None)
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(factory, name, function)
+
+
+def _check_format(path: Path) -> None:
+    """Refuse by its first bytes what a file's name does not tell.
+
+    Raises:
+        UsageError: naming the file, and what to do.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise UsageError(
+            f"{path} is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull` in its folder"
+        )
+    looks_safe = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    if path.suffix in _WEIGHTS and looks_safe != (path.suffix == ".safetensors") and (looks_safe or start[:2] == b"PK"):
+        kind = ".safetensors" if looks_safe else ".pt"
+        raise UsageError(
+            f"{path} holds weights in the format of {kind}, whatever its name says: rename it to end in {kind}"
+        )
 
 
 def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder:
@@ -336,10 +408,11 @@ def untrained(checkpoint: Checkpoint, seed: int, device: str = "cpu") -> Encoder
 
 def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
     name = checkpoint.model
-    fetches = name.startswith(HUB) or _has_words_elsewhere(name)
-    text = _text_settings(checkpoint)
+    text = _settings(checkpoint, "text_cfg")
     # A folder holds all it needs, but for the settings of a text tower that open_clip knows by name.
-    network = _quick_if_offline() if fetches or "hf_model_name" in text else _offline()
+    known_words = not name.startswith(LOCAL) and ("hf_tokenizer_name" in text or "siglip" in name.lower())
+    fetches = name.startswith(HUB) or "hf_model_name" in text or known_words
+    network = _quick_if_offline() if fetches else _offline()
     words = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     with network as offline, _quiet(), foreign.no_foreign_code():
         try:
@@ -351,33 +424,35 @@ def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
                 f"could not get the tokenizer of {name} ({_reason(error, offline)}): where there is a "
                 f"network, download its repository into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
-        model = open_clip.create_model(name, weights_only=True, **checkpoint.options, **options)
+        try:
+            model = open_clip.create_model(name, weights_only=True, **checkpoint.options, **options)
+        except Exception as error:
+            tower = text.get("hf_model_name", "")
+            if not tower or isinstance(error, UsageError) or "loading state_dict" in str(error):
+                raise
+            raise UsageError(
+                f"could not get the settings of the text tower {printable(tower, 100)} that {name} names "
+                f"({_reason(error, offline)}): where there is a network, `hf download` them, and copy the cache ($HF_HOME) "
+                "to this machine"
+            ) from None
     return Encoder(model.to(device=device, memory_format=torch.channels_last), tokenizer, device)
 
 
-def _text_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What open_clip is told about the text tower: by the checkpoint's own file, where it brings one."""
+def _settings(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
+    """What open_clip is told about a tower ("vision_cfg", "text_cfg"): by the checkpoint's own file, if it brings one."""
     brought = checkpoint.model.startswith((LOCAL, HUB))
     settings: Any = foreign.read(checkpoint.files[0]) if brought else open_clip.get_model_config(checkpoint.model)
-    return dict(settings.get("model_cfg", settings).get("text_cfg", {}))
+    return dict(settings.get("model_cfg", settings).get(part, {}))
 
 
 @contextmanager
-def _offline() -> Iterator[bool]:
-    """No request, whatever a folder's settings say. Yields False: nothing is lacking."""
+def _offline() -> Iterator[str]:
+    """No request, whatever a folder's settings say. Yields "": nothing is lacking."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
-        yield False
+        yield ""
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def _has_words_elsewhere(model: str) -> bool:
-    """Some models' tokenizers lie on the hub, wherever their weights are."""
-    if model.startswith(LOCAL):
-        return False
-    text = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
-    return "hf_tokenizer_name" in text or "siglip" in model.lower()
 
 
 def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
@@ -385,28 +460,64 @@ def _why_not(checkpoint: Checkpoint, error: Exception) -> str:
         return str(error)
     where, text = checkpoint.weights or checkpoint.model, str(error)
     if "loading state_dict" in text:
-        return f"{where} does not match the model {checkpoint.model}: {_mismatch(text)}"
+        if "text_model." in text:
+            return (
+                f"{where} holds weights as the library transformers names them, which open_clip cannot read: pass "
+                f"open_clip's own file of them, often open_clip_model.safetensors in the same repository, or "
+                f"{HUB}OWNER/NAME of a repository that has one; OpenAI's are --pretrained openai"
+            )
+        return (
+            _other_size(checkpoint, text) or f"{where} does not match the model {checkpoint.model}: {_mismatch(text)}"
+        )
     if "TorchScript" in text:
         return (
-            f"{where} is a TorchScript archive, a program with weights, and is not run: pass the same weights as "
-            "a .safetensors file"
+            f"{where} is a TorchScript archive, a program with weights, and is not run: OpenAI's own are --pretrained "
+            "openai; of others, save the weights where you trust them, "
+            "safetensors.torch.save_file(torch.jit.load(FILE).state_dict(), 'weights.safetensors')"
         )
     if "Unsupported global" in text or "Unsupported class" in text:
         return (
             f"{where} holds more than weights and is not opened: save the model's state_dict() alone, or .safetensors"
         )
-    return (
-        f"{where} is damaged or not for the model {checkpoint.model}: "
-        f"{type(error).__name__}: {_first_line(error).partition(' Please file an issue')[0]}"
+    # PyTorch's words for a file that is no archive of weights go on to advise opening it without any check.
+    what = f"{type(error).__name__}: {_first_line(error).partition(' Please file an issue')[0]}"
+    if "weights_only" in text or "Weights only" in text:
+        what = "no archive of tensors"
+    return f"{where} is damaged or not for the model {checkpoint.model}: {what}"
+
+
+def _other_size(checkpoint: Checkpoint, text: str) -> str:
+    """Says for which pictures or texts the weights were made, where tensors of positions alone differ; else ""."""
+    shapes = re.findall(r"size mismatch for (\S+): .*?Size\(\[(\d+), .*?Size\(\[(\d+), ", text)
+    if not shapes or "Missing key" in text or "Unexpected key" in text:
+        return ""
+    if any(not name.endswith("positional_embedding") for name in re.findall(r"size mismatch for (\S+):", text)):
+        return ""
+    vision, said = _settings(checkpoint, "vision_cfg"), []
+    for name, there, here in ((name, int(there), int(here)) for name, there, here in shapes):
+        patch = vision.get("patch_size")
+        if not name.startswith("visual."):
+            said.append(f"texts of {there} tokens, and the model takes {here}")
+        elif isinstance(patch, int):
+            made, taken = (round((count - 1) ** 0.5) * patch for count in (there, here))
+            said.append(f"pictures of {made} pixels, and the model takes {taken}")
+        else:
+            said.append(f"{there - 1} places in a picture, and the model has {here - 1}")
+    how = (
+        f"set image_size and context_length in its {_CONFIG} to those of the weights"
+        if checkpoint.model.startswith((LOCAL, HUB))
+        else f"choose the --model of that size (open_clip.list_models()), or a {LOCAL}FOLDER whose {_CONFIG} says it"
     )
+    return f"{checkpoint.weights or checkpoint.model} was made for {'; for '.join(said)}: {how}"
 
 
 def _mismatch(text: str) -> str:
     """The essence of what ``load_state_dict`` has to say."""
     parts = []
     for heading, meaning in (("Missing key", "missing"), ("Unexpected key", "that the model does not have")):
-        if block := re.search(rf"{heading}\(s\) in state_dict: (.*)", text):
-            names = re.findall(r'"([^"]+)"', block[1])
+        # Names of a stranger's tensors may hold anything, line breaks too.
+        if block := re.search(rf"{heading}\(s\) in state_dict: (.*?)(?:\. ?\n\t|\. ?$|$)", text, re.DOTALL):
+            names = [printable(name, 100) for name in re.findall(r'"([^"]+)"', block[1])] or ["?"]
             parts.append(f"{len(names)} tensors {meaning} ({names[0]}{', ...' if len(names) > 1 else ''})")
     shapes = re.findall(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)", text)
     if shapes:

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 from clip_invariance.chapters.c4_dashcam import photographs
-from clip_invariance.chapters.c4_dashcam.dashcam import CHANCE
 from clip_invariance.chapters.c4_dashcam.measures import (
     ASKED,
     FALSE_STOPS,
     FEW,
-    PAIRS,
+    PAIRED,
     Pictures,
-    Reader,
-    pixel_reader,
+    labels_of,
     read_pairs,
     read_scenes,
     word_classes,
 )
-from clip_invariance.chapters.c4_dashcam.training import SIZE, scenes
+from clip_invariance.chapters.c4_dashcam.readers import Reader, pixel_reader
+from clip_invariance.chapters.c4_dashcam.tables import CHANCE
+from clip_invariance.chapters.c4_dashcam.training import SIZE, sample_scenes
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.bootstrap import share_of_images
 from clip_invariance.measure.decodability import few_shot, knn_accuracy, probe_factors
@@ -53,7 +53,7 @@ _SMALLEST, _LARGEST = 16, 512
 _DRAWN = 128
 _SETTLING = 128
 #: Audited scenes are none that an encoder of ours was trained on.
-_SCENES, _PAIRED = 500_000, 600_000
+_SCENES, _MATCHED = 500_000, 600_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Amounts:
 
 
 #: Light size -> what changes in the matched pairs. The large light differs from the small one in nothing else.
-CHANGED: dict[str, tuple[str, ...]] = {"small": tuple(PAIRS), "large": ("light",)}
+CHANGED: dict[str, tuple[str, ...]] = {"small": tuple(PAIRED), "large": ("light",)}
 
 
 def amounts(scenes_each: int, seeds: int) -> Amounts:
@@ -100,7 +100,7 @@ def amounts(scenes_each: int, seeds: int) -> Amounts:
     fit = scenes_each // 2
     smallest = min(
         int(torch.bincount(labels[factor][:fit], minlength=len(ASKED[factor])).min())
-        for labels in (_labels(_random_scenes(scenes_each, seed, "small")) for seed in range(seeds))
+        for labels in (labels_of(_random_scenes(scenes_each, seed, "small")) for seed in range(seeds))
         for factor in FEW
     )
     return Amounts(scenes_each, scenes_each // 4, tuple(count for count in SHOTS if count <= smallest))
@@ -110,12 +110,7 @@ def amounts(scenes_each: int, seeds: int) -> Amounts:
 
 
 def _random_scenes(n: int, seed: int, light_size: str) -> Scenes:
-    return scenes(n, seed + _SCENES, light_size)
-
-
-def _labels(shown: Scenes) -> dict[str, Tensor]:
-    """Factor of ASKED -> the values numbered from 0."""
-    return {factor: torch.searchsorted(torch.tensor(values), shown.labels[factor]) for factor, values in ASKED.items()}
+    return sample_scenes(n, seed + _SCENES, light_size)
 
 
 def drawn_size(size: int) -> int:
@@ -150,19 +145,19 @@ def read_drawn(
     """Everything that is measured on drawn pictures, for one repetition.
 
     Yields:
-        rows as :func:`dashcam_measures.read_scenes` and :func:`read_pairs` with ``pictures``, the size of the light.
-        With the large light only what concerns the light: all else is as with the small one.
+        rows as :func:`chapters.c4_dashcam.measures.read_scenes` and :func:`read_pairs`, with ``pictures``, the size of the
+        light. With the large light only what concerns the light: all else is as with the small one.
     """
     for light_size, factors in CHANGED.items():
         shown = _random_scenes(much.scenes, seed, light_size)
-        paired = scenes(much.pairs, seed + _PAIRED, light_size)
-        changed = [dashcam.change(paired, factor, value) for factor in factors for value in PAIRS[factor]]
+        paired = sample_scenes(much.pairs, seed + _MATCHED, light_size)
+        changed = [dashcam.change(paired, factor, value) for factor in factors for value in PAIRED[factor]]
         encoded = [encode(subject, part, device, advance) for part in (shown, *changed)]
         table = {depth: torch.cat([part[depth] for part in encoded]) for depth in encoded[0]}
         reader = Reader(_looked_up(table), subject.reader.texts)
         rows = torch.arange(len(next(iter(table.values()))), device=device)
         scene_rows, *pair_rows = rows.split([much.scenes, *[much.pairs] * len(changed)])
-        pictures = Pictures(scene_rows, {factor: x.to(device) for factor, x in _labels(shown).items()})
+        pictures = Pictures(scene_rows, {factor: x.to(device) for factor, x in labels_of(shown).items()})
         fit, test = pictures[: much.scenes // 2], pictures[much.scenes // 2 :]
         pairs = dict(zip(factors, zip(pair_rows[::2], pair_rows[1::2], strict=True), strict=True))
         found = [

@@ -14,7 +14,7 @@ import pandas as pd
 from torch import Tensor
 
 from clip_invariance.captions import Captions
-from clip_invariance.chapters.c3_captions import training as caption_training
+from clip_invariance.chapters.c3_captions.policies import training as caption_training
 from clip_invariance.chapters.c4_dashcam import training as dashcam_training
 from clip_invariance.models import clip
 from clip_invariance.training import together
@@ -30,7 +30,7 @@ MOST = 24
 
 #: Functions that train, and what says how: the same arguments, a plan; None for what has to be trained alone.
 PLANS: dict[Callable[..., pd.DataFrame], Callable[..., Plan | None]] = {
-    caption_training.train_on_captions: caption_training.plan,
+    caption_training.train: caption_training.plan,
     dashcam_training.train: dashcam_training.plan,
 }
 

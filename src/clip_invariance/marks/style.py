@@ -52,7 +52,11 @@ def faint() -> str:
 
 @contextmanager
 def style(theme: Theme) -> Iterator[Ink]:
-    """Draw inside this context to get the report's look; yields the colours that fit the page."""
+    """Draw inside this context to get the report's look, whatever a user's matplotlibrc or notebook has set.
+
+    Yields:
+        the colours that fit the page.
+    """
     colours = INKS[theme]
     rc = {
         **sns.axes_style("ticks"),
@@ -90,5 +94,5 @@ def style(theme: Theme) -> Iterator[Ink]:
         "lines.linewidth": 1.8,
         "axes.prop_cycle": cycler(color=list(PALETTE.values())),
     }
-    with plt.rc_context(rc):
+    with plt.style.context(rc, after_reset=True):
         yield colours

@@ -7,13 +7,21 @@ A row is one measurement: ``arm`` and ``seed`` come from the unit, ``metric``, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from clip_invariance.errors import UsageError
-from clip_invariance.measure.statistics import UNITS, Estimate, Kind, NamedValue, mean_over_seeds, paired_difference
+from clip_invariance.measure.statistics import (
+    UNITS,
+    Estimate,
+    Kind,
+    NamedValue,
+    mean_over_seeds,
+    paired_difference,
+    share_of_seeds,
+)
 from clip_invariance.units import label
 
 Row = dict[str, Any]
@@ -96,6 +104,17 @@ def mean_over(table: pd.DataFrame, column: str, names: Iterable[str], **where: o
     return side_by_side.mean(axis=1)
 
 
+def with_arms(table: pd.DataFrame, arms: Iterable[object], *names: str) -> pd.DataFrame:
+    """The rows of these arms, with what the arms say in columns of their own: for figures that are drawn by it.
+
+    Args:
+        arms: dataclasses that have the fields ``names``.
+    """
+    known = {label(arm): arm for arm in arms}
+    chosen = table[table["arm"].isin(list(known))]
+    return chosen.assign(**{name: [getattr(known[arm], name) for arm in chosen["arm"]] for name in names})
+
+
 def _said(where: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={label(value)!r}" for name, value in where.items()) or "the whole table"
 
@@ -108,9 +127,25 @@ def interval(samples: pd.Series) -> dict[str, float]:
     return described(mean_over_seeds(samples.to_numpy()))
 
 
+def point(samples: pd.Series, **names: object) -> list[Row]:
+    """A figure's row, names first and :func:`interval` last; none where nothing was measured."""
+    return [names | interval(samples)] if len(samples) else []
+
+
 def described(estimate: Estimate) -> dict[str, float]:
     """An estimate as the last columns of a figure's row."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def intervals(lines: Iterable[tuple[Mapping[str, object], pd.Series]], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A figure's table: a row for each line that was measured.
+
+    Args:
+        lines: what tells the row from others, and one number per seed, empty where the profile lacks the arm.
+        columns: names of the first columns, for a table whose arms were all left out.
+    """
+    found = [{**names, **interval(samples)} for names, samples in lines if len(samples)]
+    return pd.DataFrame(found) if found else pd.DataFrame(columns=[*columns, "value", "low", "high", "n"])
 
 
 # ---------------------------------------------------------------- numbers
@@ -151,6 +186,13 @@ def gap(
     if not len(a) or not len(b):
         return None
     return NamedValue(name, paired_difference(a, b), unit, figure, description, digits, "difference")
+
+
+def seeds_in_which(name: str, right: pd.Series, figure: str, description: str) -> NamedValue | None:
+    """The share of seeds in which something happened, from yes or no per seed; None where nothing was measured."""
+    if not len(right):
+        return None
+    return NamedValue(name, share_of_seeds(right.tolist()), "%", figure, description, kind="share")
 
 
 def made(values: Iterable[NamedValue | None]) -> list[NamedValue]:

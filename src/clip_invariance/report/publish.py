@@ -26,7 +26,7 @@ from clip_invariance.results import (
     write_json,
 )
 from clip_invariance.rules.claims import load_claims, rules_digest
-from clip_invariance.run.provenance import now
+from clip_invariance.run.provenance import UNKNOWN, now
 
 MAX_FIGURE_BYTES = 300_000
 HEADING = "## Published results"
@@ -72,7 +72,7 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
 
 def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[str, Results]:
     asked = select_chapters(project, chapters) if chapters else None
-    names = [get_profile(profile).name] if profile else sorted(PROFILES, key=lambda p: -PROFILES[p].rank)
+    names = [get_profile(profile).name] if profile is not None else sorted(PROFILES, key=lambda p: -PROFILES[p].rank)
     for name in names:
         found = complete_folders(run_folder(project, name) / "figures")
         if found and (asked is None or asked.keys() <= found.keys()):
@@ -105,6 +105,10 @@ def _check(project: Path, results: Results, rules: str) -> None:
 def _objection(results: Results, before: Results | None) -> str:
     """Why a reader of the published page would be worse off; "" if not."""
     run, profile = results.run, PROFILES[results.run.profile]
+    if run.commit == UNKNOWN:
+        return (
+            "its folder has no git repository of its own, so that nobody can tell which code ran: run it in a checkout"
+        )
     if run.dirty:
         return "the code was edited but not committed when it ran: commit and run again"
     if run.seeds < profile.seeds:

@@ -11,12 +11,14 @@ from mdit_py_plugins.attrs import attrs_plugin
 
 from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.profiles import PROFILES
+from clip_invariance.report.consistency import check_values
 from clip_invariance.report.numbers import bounded, in_full, number, with_unit
 from clip_invariance.report.words import plain, run_line, table
 from clip_invariance.results import (
     PUBLISHED,
     Results,
     RunRecord,
+    check_files,
     complete_folders,
     load_results,
     read_folders,
@@ -196,7 +198,9 @@ def verify_run(project: Path, profile: str, chapters: Mapping[str, object]) -> t
     """Compare the run at a profile with the published values of ``chapters``; see :func:`write`."""
     yours = read_folders(complete_folders(run_folder(project, profile) / "figures"))
     yours = {c: r for c, r in yours.items() if c in chapters}
-    return write(run_folder(project, profile), published_chapters(project), yours, chapters)
+    published = published_chapters(project)
+    _check(published, yours)
+    return write(run_folder(project, profile), published, yours, chapters)
 
 
 def verify_folder(project: Path, folder: Path) -> tuple[Comparison, Path]:
@@ -204,14 +208,25 @@ def verify_folder(project: Path, folder: Path) -> tuple[Comparison, Path]:
 
     Raises:
         UsageError: if there are no results in it.
-        ReportError: if a file in it is malformed, or nothing is published.
+        ReportError: if a file in it is malformed, missing or was changed after the run, a value contradicts its own
+            table, or nothing is published.
     """
     yours = read_folders(complete_folders(folder / "figures") or complete_folders(folder))
     if not yours:
         raise UsageError(f"{folder} holds no results: expected {folder / '01' / 'run.json'} or the like")
     profile = next(iter(yours.values())).run.profile
     published = published_chapters(project)
+    _check(published, yours)
     return write(run_folder(project, profile), published, yours, published)
+
+
+def _check(published: Mapping[str, Results], yours: Mapping[str, Results]) -> None:
+    """Compare nothing that is not what its run left."""
+    for chapter, results in yours.items():
+        check_files(results)
+        if chapter in published:
+            check_files(published[chapter])
+            check_values(published[chapter], results)
 
 
 def write(

@@ -368,7 +368,9 @@ class Chapter:
             "profile": self.profile.name,
             "seeds": self.seeds,
             "device": self.device,
-            "device_name": provenance.device_name(self.device),
+            # Units of the store may have been carried here from other machines.
+            "device_name": ", ".join(sorted({e.device_name for e in entries if e.device_name}))
+            or provenance.device_name(self.device),
             "versions": self._versions,
             "commit": self._commit,
             "dirty": self._dirty,

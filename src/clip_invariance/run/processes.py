@@ -7,10 +7,14 @@ worker imports for itself, as is Python's own default there.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -22,6 +26,9 @@ from joblib._parallel_backends import LokyBackend
 _ONE_THREAD = dict.fromkeys(LokyBackend.MAX_NUM_THREADS_VARS, "1")
 #: Arrow's allocator would start a thread as soon as it is loaded.
 _ONE_THREAD["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+#: A socket's path has at most 104 bytes on some systems; multiprocessing appends 33 to the folder for temporary files.
+_LONGEST_FOLDER = 70
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @contextmanager
@@ -36,7 +43,8 @@ def processes(number: int, imported: Sequence[str] = ()) -> Iterator[Executor]:
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     context.set_forkserver_preload(list(imported))
     others = set(multiprocessing.active_children())
-    with _environment(_ONE_THREAD):
+    _choose_socket_folder()
+    with variables(_ONE_THREAD):
         executor = ProcessPoolExecutor(number, context, initializer=_begin, initargs=(dict(os.environ),))
         try:
             yield executor
@@ -49,7 +57,7 @@ def processes(number: int, imported: Sequence[str] = ()) -> Iterator[Executor]:
 
 
 @contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
+def variables(more: Mapping[str, str]) -> Iterator[None]:
     """Further variables for processes that start meanwhile: libraries read them when they are imported."""
     before = {name: os.environ.get(name) for name in more}
     os.environ |= more
@@ -61,6 +69,31 @@ def _environment(more: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def end_with_parent(parent: int) -> None:
+    """Let Linux kill this process as soon as its parent is gone, whatever it computes; for others it only looks now.
+
+    Threads that watch a parent wait for their turn, and a call into a library may keep it for minutes.
+
+    Args:
+        parent: the process that the caller takes for its parent. If that has ended already, so does this one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _choose_socket_folder() -> None:
+    """Where the folder for temporary files has too long a name for sockets, put them elsewhere, for all of this process."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        multiprocessing.util.get_temp_dir()  # made when it is first asked for, and then kept
+    finally:
+        tempfile.tempdir = before
 
 
 def _begin(environment: Mapping[str, str]) -> None:
@@ -76,3 +109,15 @@ def _begin(environment: Mapping[str, str]) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    if sys.platform == "linux":
+        _end_when_closed(int(parent.sentinel))
+
+
+def _end_when_closed(pipe: int) -> None:
+    """Let Linux end this process when the other end of a pipe is closed, whatever this one computes.
+
+    Its parent, in the system's eyes, is a fork server, which outlives the process that has started it.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)  # ends the process
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)

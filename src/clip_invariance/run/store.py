@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grimp
 import pandas as pd
@@ -32,15 +32,17 @@ import pandas as pd
 from clip_invariance.errors import ReportError, UsageError, printable
 from clip_invariance.results import sha256, to_json
 from clip_invariance.run.processes import processes
-from clip_invariance.run.provenance import device_name, now, peak_memory_mb
+from clip_invariance.run.provenance import device_name, environment, now, peak_memory_mb
 from clip_invariance.units import Unit, label, plain
 
 PACKAGE = "clip_invariance"
 #: What trains several units at once on a GPU, and the units that it may train: their keys cover its source there.
 TOGETHER = f"{PACKAGE}.chapters.together"
-TRAINED_TOGETHER = ("chapters.c3_captions.training.train_on_captions", "chapters.c4_dashcam.training.train")
+TRAINED_TOGETHER = ("chapters.c3_captions.policies.training.train", "chapters.c4_dashcam.training.train")
 #: Environment variable with the address of a Dask scheduler, by which the command line tells the notebook's kernel.
 SCHEDULER = "CLIP_INVARIANCE_SCHEDULER"
+#: Why processes are killed that nobody has killed, and what to do.
+KILLED = "mostly, memory ran out. Finished units stay: run again, with fewer --jobs"
 #: A network file system may show a file that another machine wrote this late (NFS remembers absence up to a minute).
 LATE_SECONDS = 60.0
 
@@ -119,7 +121,7 @@ def unit_key(
 
 
 def describe(unit: Unit) -> str:
-    """``chapters.c1_places.place_support.train(seed=0, width=16)``, for messages."""
+    """``chapters.c1_places.training.train(seed=0, length=1.0)``, for messages."""
     return f"{unit.name}({', '.join(f'{name}={label(value)!r}' for name, value in unit.params.items())})"
 
 
@@ -142,12 +144,14 @@ class Entry:
         table: what its function returned, parameters not included.
         seconds: wall time of that call.
         peak_memory_mb: see :func:`provenance.peak_memory_mb`.
+        device_name: what computed it, perhaps of another machine (see :mod:`packed`).
     """
 
     key: str
     table: pd.DataFrame
     seconds: float
     peak_memory_mb: float
+    device_name: str = ""
 
     def without_rows(self) -> Entry:
         """What it cost. Tables of trainings hold weights, more than a process should keep that only counts them."""
@@ -169,11 +173,12 @@ class Store:
         if not folder.exists():
             return None
         try:
-            meta = json.loads((folder / "meta.json").read_bytes())
+            meta = checked_meta((folder / "meta.json").read_bytes(), key)
             if sha256(folder / "table.parquet") != meta["sha256"]:
                 raise ValueError("the table is not the one that was stored")
             table = pd.read_parquet(folder / "table.parquet")
-            return Entry(key, table, float(meta["wall_seconds"]), float(meta["peak_memory_mb"]))
+            costs = float(meta["wall_seconds"]), float(meta["peak_memory_mb"])
+            return Entry(key, table, *costs, str(meta["device_name"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             note(f"stored result {key[:12]} is damaged ({printable(error)}) and is computed again")
             shutil.rmtree(folder, ignore_errors=True)
@@ -187,21 +192,46 @@ class Store:
             new = Path(temporary) / "entry"
             new.mkdir()
             table.to_parquet(new / "table.parquet", index=False)
+            device = str(unit.params.get("device", "cpu"))
             meta = {
+                "key": key,
                 "unit": unit.name,
                 "params": {name: plain(value) for name, value in unit.params.items()},
                 "wall_seconds": round(seconds, 3),
                 "peak_memory_mb": peak_memory_mb(),
-                "device_name": device_name(str(unit.params.get("device", "cpu"))),
+                "device": device,
+                "device_name": device_name(device),
+                "versions": environment(),
                 "created": now(),
                 "sha256": sha256(new / "table.parquet"),
             }
-            (new / "meta.json").write_bytes(to_json(meta))
+            (new / "meta.json").write_bytes(to_json(meta | {"digest": _digest(meta)}))
             try:
                 new.rename(folder)
             except OSError:
                 if not folder.exists():  # otherwise another process finished the same unit first: keep that one
                     raise
+
+
+def checked_meta(content: bytes, key: str) -> dict[str, Any]:
+    """What ``meta.json`` of a unit says, if it is whole and this unit's. Those of before it held key and digest pass.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    meta = json.loads(content)
+    if not isinstance(meta, dict):
+        raise ValueError("meta.json is no record")
+    if meta.get("key", key) != key:
+        raise ValueError("it is another unit's")
+    rest = {name: field for name, field in meta.items() if name != "digest"}
+    if meta.get("digest", digest := _digest(rest)) != digest:
+        raise ValueError("meta.json is not the one that was stored")
+    return meta
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(meta)).hexdigest()
 
 
 # ---------------------------------------------------------------- running
@@ -408,10 +438,7 @@ def _in_processes(missing: Sequence[_Job], store: Store, workers: int) -> Iterat
                 ended = wait(running, return_when=FIRST_COMPLETED).done if running else set()
                 lacking -= {running.pop(future).key for future in ended}
     except BrokenProcessPool:
-        raise ReportError(
-            "a process that computed units was killed; mostly, memory ran out. Finished units stay: run again, with "
-            "fewer --jobs"
-        ) from None
+        raise ReportError(f"a process that computed units was killed; {KILLED}") from None
 
 
 def _imports(jobs: Sequence[_Job]) -> list[str]:

@@ -38,6 +38,7 @@ from clip_invariance.results import (
     write_json,
 )
 from clip_invariance.rules.claims import CLAIMS_FILE, load_claims
+from clip_invariance.run.provenance import git
 from clip_invariance.site.seal import seal
 from clip_invariance.site.sphinx_pages import Origin
 
@@ -48,7 +49,7 @@ CITATION = "CITATION.cff"
 MAKERS = ("rules", "report", "site")
 PAGE_SOURCES = (
     *("_config.yml", "_toc.yml", CITATION, "book", "notebooks", "figures"),
-    *(f"src/clip_invariance/{part}" for part in MAKERS),
+    *(f"src/clip_invariance/{part}" for part in (*MAKERS, "chapters/*/README.md")),
 )
 TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme", "myst-nb", "myst-parser")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -132,6 +133,7 @@ def input_files(inputs: Inputs) -> Iterator[Path]:
     yield from (path for path in (*settings, inputs.claims_file) if path.is_file())
     for part in MAKERS:
         yield from sorted((Path(__file__).parents[1] / part).glob("*.py"))
+    yield from _rooms()
     for folder in (project / "book", project / "notebooks"):
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
     for group in (inputs.results, inputs.published):
@@ -157,16 +159,10 @@ def last_change(project: Path) -> str:
     Not simply the newest commit, for which a site would have to be built again although no page has changed.
     """
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(project), *arguments, "--", *PAGE_SOURCES]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        commit = git("log", "-1", "--format=%H")
-        changed = " with uncommitted changes" if commit and git("status", "--porcelain") else ""
-    except (OSError, subprocess.CalledProcessError):
+    commit = git(project, "log", "-1", "--format=%H", "--", *PAGE_SOURCES)
+    if not commit:
         return ""
-    return commit + changed
+    return commit + (" with uncommitted changes" if git(project, "status", "--porcelain", "--", *PAGE_SOURCES) else "")
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
@@ -201,7 +197,7 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
     (staging / "notebooks").mkdir()
     for chapter, notebook in notebooks(inputs.project).items():
         stage_notebook(inputs, chapter, notebook, staging / "notebooks" / notebook.name)
-    pages = {"book/status": status_page(inputs)}
+    pages = {"book/status": status_page(inputs), "book/rooms": rooms_page()}
     if inputs.is_run:
         claims = load_claims(inputs.claims_file)
         explained = "methods.md#checking-a-re-run"
@@ -209,6 +205,21 @@ def stage(inputs: Inputs, staging: Path, paper: Path | None = None) -> None:
     for name, text in pages.items():
         (staging / f"{name}.md").write_text(text, encoding="utf-8")
     stage_config(inputs, staging, list(pages), paper)
+
+
+def rooms_page() -> str:
+    """The READMEs of the chapters' folders, one after the other: each chapter's path through its files."""
+    parts = [path.read_text(encoding="utf-8").strip() for path in _rooms()]
+    lower = [re.sub(r"^(#+ )", r"#\1", part, flags=re.MULTILINE) for part in parts]
+    intro = (
+        "Each chapter's folder in `src/clip_invariance/chapters/` has a README, and these are they: which way leads through "
+        "its files, and where to change what. What they have in common stands on [](change_an_experiment.md)."
+    )
+    return "\n\n".join(["# The chapters' code", intro, *lower]) + "\n"
+
+
+def _rooms() -> list[Path]:
+    return sorted((Path(__file__).parents[1] / "chapters").glob("c*/README.md"))
 
 
 def stage_results(results: Results, target: Path) -> None:

@@ -66,7 +66,8 @@ class ResultDirective(SphinxDirective):
 
 def source_line(sidecar: Sidecar) -> box:
     """Where the code behind a figure is: a path at a commit, as git understands it."""
-    code = element("code", "", f"git show {sidecar.commit[:10] or 'unknown'}:{sidecar.notebook}")
+    at = f"git show {sidecar.commit[:10]}:" if sidecar.commit not in ("", "unknown") else ""
+    code = element("code", "", f"{at}{sidecar.notebook}")
     return element("p", "result-source", "source: ", code, " with uncommitted changes" if sidecar.dirty else "")
 
 

@@ -20,6 +20,9 @@ from clip_invariance.report.numbers import bounded, ends, is_undetermined, print
 from clip_invariance.report.words import machine, short_commit
 from clip_invariance.results import Results, RunRecord, Sidecar, Value, complete_folders, read_folders, read_sidecar
 from clip_invariance.rules.claims import CLAIMS_FILE, ClaimRow, Verdict, evaluate, find_value, load_claims
+from clip_invariance.rules.editions import Editions, read_editions
+from clip_invariance.rules.history import NO_HISTORY, History, read_history
+from clip_invariance.rules.reliability import Check, Longer, Multiplicity, check_all, multiplicity, read_longer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,10 @@ class Shown:
     figures: Path
     results: dict[str, Results]
     rows: dict[str, ClaimRow]
+    history: History
+    editions: Editions
+    checks: dict[str, list[Check]]
+    together: Multiplicity
 
     def value(self, name: str) -> Value:
         """A named value, or a cell of a figure by its address.
@@ -90,7 +97,18 @@ def load_shown(source_dir: Path, claims_file: Path = CLAIMS_FILE) -> Shown:
     rows = evaluate(claims, results)
     conditions = [condition for claim in claims for condition in claim.conditions]
     in_print = {chapter: within_bounds(sharpened(found, conditions)) for chapter, found in results.items()}
-    return Shown(figures, in_print, {row.claim.id: row for row in rows})
+    history, editions, longer = NO_HISTORY, Editions(edition=[]), dict[str, Longer]()
+    if claims_file == CLAIMS_FILE:  # the record is of these claims, and of no others
+        history, editions, longer = read_history(), read_editions(), read_longer()
+    return Shown(
+        figures,
+        in_print,
+        {row.claim.id: row for row in rows},
+        history,
+        editions,
+        check_all(rows, results, history, longer),
+        multiplicity(claims, results),
+    )
 
 
 def shown(env: BuildEnvironment) -> Shown:
@@ -160,6 +178,24 @@ def badge(verdict: Verdict, label: str = "") -> box:
     """A verdict as mark and word, so that it does not depend on colour."""
     mark = element("span", "verdict-mark", MARKS[verdict], **{"aria-hidden": "true"})
     return element("span", f"verdict verdict-{slug(verdict)}", mark, nodes.Text(f" {label or verdict}"))
+
+
+def claim_badges(row: ClaimRow, label: str = "") -> list[nodes.Node]:
+    """The badge of a claim, and where its rule was amended and that says something else, the badge of that beside it.
+
+    Args:
+        label: what stands before the verdict, for instance "Essay's claim C28: ".
+    """
+    first = badge(row.verdict, f"{label}{row.verdict}")
+    if row.in_force == row.verdict:
+        return [first]
+    said = element("span", "verdict-note", " by the registered rule; as amended: ")
+    return [first, said, badge(row.in_force)]
+
+
+def whose(row: ClaimRow) -> str:
+    """Whose sentence a verdict judges: "Essay's claim", "Article's claim"."""
+    return f"{row.claim.source.capitalize()}'s claim"
 
 
 def is_short(run: RunRecord) -> bool:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 
 from docutils import nodes
+from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 from clip_invariance.errors import ReportError
 from clip_invariance.report.numbers import by_sign, in_full, in_one_style, point
 from clip_invariance.results import Value
-from clip_invariance.site.nodes import badge, claim_label, element, is_short, link_to, shown, value_box
+from clip_invariance.rules.reliability import CHECKS, count_same
+from clip_invariance.site.nodes import (
+    box,
+    claim_badges,
+    claim_label,
+    element,
+    is_short,
+    link_to,
+    shown,
+    value_box,
+    whose,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +60,60 @@ class ValueRole(SphinxRole):
 
 
 class VerdictRole(SphinxRole):
-    """``{verdict}`C02```: the badge, linked to the row of the ledger."""
+    """``{verdict}`C02```: the badge, which says whose claim it judges, linked to the row of the ledger."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         row = shown(self.env).rows.get(self.text)
         if row is None:
             logger.warning("no claim %r is registered", self.text, location=self.get_location())
             return [nodes.Text(f"[{self.text}]")], []
-        content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
-        content["html"] = {"title": row.claim.claim}
-        return [link_to(claim_label(self.text), content, self.env.docname, required=True)], []
+        badges = element(
+            "span", "verdicts", *claim_badges(row, f"{whose(row)} {row.claim.id}: "), title=row.claim.claim
+        )
+        badges["claim"] = row.claim.id
+        return [link_to(claim_label(self.text), badges, self.env.docname, required=True)], []
+
+
+#: What a page may say before a badge that says it as well.
+NAMED_BEFORE = re.compile(r"\b[Cc]laim (C\d\d): $")
+
+
+def shorten_badges(app: Sphinx, doctree: nodes.document) -> None:
+    """A badge in a table says its claim's id alone, as the head of the table says the rest; no page says both twice."""
+    for badges in [node for node in doctree.findall(box) if "verdicts" in node["classes"]]:
+        row = shown(app.env).rows[badges["claim"]]
+        place = badges.parent
+        while place is not None and not isinstance(place, nodes.entry | nodes.paragraph):
+            place = place.parent
+        link = badges.parent.parent
+        before = link.parent[link.parent.index(link) - 1] if link.parent and link.parent.index(link) else None
+        if isinstance(place, nodes.paragraph) and isinstance(place.parent, nodes.entry):
+            badges.children = []
+            badges.extend(claim_badges(row, f"{row.claim.id} "))
+        elif isinstance(before, nodes.Text) and NAMED_BEFORE.search(before.astext()):
+            link.parent.replace(before, nodes.Text(NAMED_BEFORE.sub("", before.astext())))
+
+
+class RulesRole(SphinxRole):
+    """``{rules}`count```: how many conditions are judged by seeds; ``decided``: of these, how many hold or fail;
+    ``survive``: how many of those still do when all are judged together; ``claims``: how many claims have a rule.
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        here = shown(self.env)
+        numbers = {
+            "count": here.together.conditions,
+            "decided": here.together.decided,
+            "survive": here.together.survive,
+            "claims": sum(bool(row.claim.conditions) for row in here.rows.values()),
+            "amended": sum(a.kind == "rule" for a in here.editions.amendments),
+        } | {f"same_{name}": count_same(here.checks.values(), name) for name in CHECKS}
+        if self.text not in numbers:
+            logger.warning(
+                "unknown number of rules %r, say %s", self.text, ", ".join(numbers), location=self.get_location()
+            )
+            return [nodes.Text(f"[{self.text}]")], []
+        return [element("span", "ci-count", str(numbers[self.text]))], []
 
 
 class ElsewhereRole(SphinxRole):

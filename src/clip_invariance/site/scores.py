@@ -11,11 +11,13 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 from clip_invariance.rules.claims import ClaimRow, Verdict
+from clip_invariance.rules.reliability import ASKS, CHECKS, count_same
 from clip_invariance.site.nodes import (
     MEANINGS,
     VERDICTS,
     badge,
     box,
+    claim_badges,
     claim_label,
     element,
     find_page,
@@ -59,7 +61,8 @@ def filter_label(verdict: Verdict) -> str:
 class LedgerFilter(SphinxDirective):
     """``{ledger-filter}``: the score, as a choice of verdicts and chapters.
 
-    ``_static/site.js`` does the filtering and keeps the choice in the address, ``#verdict=supported&chapter=01,02``.
+    ``_static/site.js`` does the filtering and keeps the choice in the address, ``#verdict=supported&chapter=01,02``. Of the
+    checks that are chosen, ``firm=seeds,many``, a row must pass all.
     Without JavaScript the style sheet shows only the score.
     """
 
@@ -75,9 +78,19 @@ class LedgerFilter(SphinxDirective):
         by_chapter = [self.choice("chapter", c, nodes.Text(str(int(c)))) for c in chapters]
         status = element("span", "filter-status", words, role="status")
         reset = element("button", "filter-reset", "Show all", type="reset")
+        checks = shown(self.env).checks.values()
+        by_check = [
+            self.choice(
+                "firm", name, nodes.Text(ASKS[name]), element("span", "score-count", str(count_same(checks, name)))
+            )
+            for name in CHECKS
+            if count_same(checks, name)
+        ]
+        asked = (("Verdict", "verdicts", by_verdict), ("Firm", "firm", by_check), ("Chapter", "chapters", by_chapter))
         groups = [
-            element("fieldset", f"filter-{name.lower()}s", element("legend", "", name), *choices)
-            for name, choices in (("Verdict", by_verdict), ("Chapter", by_chapter))
+            element("fieldset", f"filter-{kind}", element("legend", "", name), *choices)
+            for name, kind, choices in asked
+            if choices
         ]
         attributes = {"aria-label": "Filter the claims", "autocomplete": "off"}
         return [element("form", "ledger-filter", *groups, element("p", "", status, " ", reset), **attributes)]
@@ -119,9 +132,10 @@ class ChapterCard(SphinxDirective):
         measured = [row for row in rows if row.verdict not in ("not yet measured", "cited only")]
         if not measured:
             return element("p", "chapter-answer", "Not measured yet.")
-        node = element("p", "chapter-answer", f"Verdicts ({len(measured)} of {len(rows)} claims measured): ")
+        whom = " and ".join(f"{source}'s" for source in dict.fromkeys(row.claim.source for row in measured))
+        said = f"Verdicts on the {whom} claims ({len(measured)} of {len(rows)} measured): "
+        node = element("p", "chapter-answer", said)
         for row in measured:
-            content = badge(row.verdict, f"{row.claim.id} {row.verdict}")
-            content["html"] = {"title": row.claim.claim}
-            node += [link_to(claim_label(row.claim.id), content, self.env.docname), nodes.Text(" ")]
+            badges = element("span", "", *claim_badges(row, f"{row.claim.id} "), title=row.claim.claim)
+            node += [link_to(claim_label(row.claim.id), badges, self.env.docname), nodes.Text(" ")]
         return node

@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 CHAPTER_PAGE = re.compile(r"^book/(\d\d)_")
 
-
 DECIMAL = re.compile(r"(?<![\w.])(\d+\.\d+|\d+(?=[\s\u00a0\u202f]*(?:%|per ?cent)))(?!\.?\w)")
 #: Text inside these is not prose: quoted results, code, formulas, other people's numbers.
 NOT_PROSE = (box, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.comment)

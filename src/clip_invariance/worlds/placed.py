@@ -20,6 +20,8 @@ GRID = tuple(range(2, SIZE, 4))
 #: The one training place of the arm "one": a point of the grid, below the middle.
 ONE_PLACE = (14, 22)
 MIDLINE = SIZE / 2
+#: Cells of the place probe, along one axis.
+CELLS = 4
 
 
 @lru_cache(maxsize=2)
@@ -44,23 +46,29 @@ def top_half(size: int) -> Places:
     return draw
 
 
+def cell(factors: Factors) -> Tensor:
+    """Which of CELLS x CELLS cells holds the object's centre, (n,)."""
+    side = SIZE / CELLS
+    return (factors.y // side).long() * CELLS + (factors.x // side).long()
+
+
 def away_from(place: Sequence[float], distance: float) -> Places:
     """Places at least ``distance`` pixels from ``place`` (shortest way on the torus)."""
     centre = torch.tensor(place)
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
-        found = torch.empty(0, 2)
-        while len(found) < n:
+        drawn = torch.empty(0, 2)
+        while len(drawn) < n:
             candidates = everywhere(SIZE)(2 * n, generator)
             gap = (candidates - centre).abs()
             gap = torch.minimum(gap, SIZE - gap)
-            found = torch.cat([found, candidates[gap.norm(dim=1) >= distance]])
-        return found[:n]
+            drawn = torch.cat([drawn, candidates[gap.norm(dim=1) >= distance]])
+        return drawn[:n]
 
     return draw
 
 
 def draw(n: int, seed: int, where: Places | Tensor | None, device: str) -> tuple[Tensor, Factors]:
-    """``n`` random pictures at the allowed places: uint8 images on ``device`` and the factors behind them."""
+    """Random pictures at the allowed places: ``n`` uint8 images on ``device`` and the factors behind them."""
     factors = sample_factors(n, seed, SIZE, objects=CLASSES, where=where)
     return canvas(device).render(factors), factors.to(device)

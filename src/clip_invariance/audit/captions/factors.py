@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,19 +59,23 @@ class Factor:
         """Names of the values."""
         return tuple(self.words)
 
-    def found(self, text: str) -> list[pl.Expr]:
-        """For each value, whether the normalised column ``text`` names it."""
-        found = []
-        for value, words in self.words.items():
-            others = [w for other, listed in self.words.items() if other != value for w in listed]
-            longer = [w for w in others if any(word in w for word in words)]
-            column = _erased(text, [*self.ignore, *longer])
-            found.append(column.str.contains_any(list(words)).fill_null(False))
+    def found(self, text: str) -> pl.Expr:
+        """Words that the normalised column ``text`` names, a list: the leftmost, of those the longest, then on behind it."""
+        return pl.col(text).str.extract_many(_longest_first([*self.ignore, *self._words()]), leftmost=True)
+
+    def bits(self, first: int) -> dict[str, int]:
+        """Each word and the bit of its value, if the first value has the bit ``first``; phrases to take out have none."""
+        found = dict.fromkeys(self.ignore, 0)
+        for value, words in enumerate(self.words.values()):
+            found |= dict.fromkeys(words, 1 << (first + value))
         return found
+
+    def _words(self) -> list[str]:
+        return [word for words in self.words.values() for word in words]
 
     def rest(self, text: str) -> pl.Expr:
         """The normalised column ``text`` without any word of this factor: equal for captions that agree in all else."""
-        return _erased(text, [*self.ignore, *(word for words in self.words.values() for word in words)])
+        return pl.col(text).str.replace_many(_longest_first([*self.ignore, *self._words()]), [_BREAK], leftmost=True)
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,17 @@ class Factors:
     def patterns(self, captions: pl.Series) -> pl.Series:
         """UInt64 (n,): which values each caption names, as bits."""
         prepared = pl.DataFrame({"text": normalise(captions)})
-        found = [column for factor in self.factors for column in factor.found("text")]
-        shifted = [column.cast(pl.UInt64) * pl.lit(1 << bit, pl.UInt64) for bit, column in enumerate(found)]
-        return prepared.select(pl.sum_horizontal(shifted).alias("pattern"))["pattern"]
+        lists = prepared.select(factor.found("text").alias(factor.name) for factor in self.factors)
+        pattern, first = np.zeros(len(captions), dtype=np.uint64), 0
+        for factor in self.factors:
+            words = lists[factor.name]
+            rows = np.repeat(np.arange(len(words)), words.list.len().fill_null(0).to_numpy())
+            said = words.explode(empty_as_null=False, keep_nulls=False).replace_strict(
+                factor.bits(first), return_dtype=pl.UInt64
+            )
+            np.bitwise_or.at(pattern, rows, said.to_numpy())
+            first += len(factor.values)
+        return pl.Series("pattern", pattern)
 
 
 def normalise(texts: pl.Series) -> pl.Series:
@@ -99,10 +112,14 @@ def normalise(texts: pl.Series) -> pl.Series:
     underscores part tokens; any other punctuation is a token of its own, a bar, so that no phrase reaches across it.
     Invisible format characters are dropped. Null stays null.
     """
-    text = pl.col("text").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\p{Cf}+", "")
-    text = text.str.replace_all(r"[^\p{L}\p{M}\p{N}\p{Pd}_\s]+", "  |  ").str.replace_all(r"[\s\p{Pd}_]+", "  ")
-    tidy = pl.concat_str([pl.lit(" "), text.str.strip_chars(" "), pl.lit(" ")])
-    return texts.rename("text").to_frame().select(tidy)["literal"].rename("text")
+    text = texts.rename("text")
+    other = (text.str.len_bytes() != text.str.len_chars()).fill_null(False)
+    if other.any():  # ASCII is composed already and has nothing invisible: most captions are spared the effort
+        composed = text.filter(other).str.normalize("NFC").str.replace_all(r"\p{Cf}+", "")
+        text = text.scatter(other.arg_true(), composed)
+    parted = pl.col("text").str.to_lowercase().str.replace_all(r"[^\p{L}\p{M}\p{N}\p{Pd}_\s]+", "  |  ")
+    tidy = parted.str.replace_all(r"[\s\p{Pd}_]+", "  ").str.strip_chars(" ")
+    return text.to_frame().select(pl.concat_str([pl.lit(" "), tidy, pl.lit(" ")]).alias("text"))["text"]
 
 
 def read_factors(path: Path | None) -> Factors:
@@ -184,8 +201,6 @@ def _unspaced(character: str) -> bool:
     return unicodedata.name(character, "").startswith(_UNSPACED)
 
 
-def _erased(text: str, phrases: Sequence[str]) -> pl.Expr:
-    column = pl.col(text)
-    if not phrases:
-        return column
-    return column.str.replace_many(sorted(set(phrases), key=len, reverse=True), [_BREAK], leftmost=True)
+def _longest_first(phrases: Sequence[str]) -> list[str]:
+    """Where two begin at one place, the first in the list is taken."""
+    return sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase))

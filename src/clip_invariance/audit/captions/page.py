@@ -166,7 +166,7 @@ def _answer(factors: pd.DataFrame, batch: int) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value:.1f}" if value >= 9.95 else f"{value:.2g}" if value > 0 else "0"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}" if value > 0 else "0"
 
 
 def _nats(value: float) -> str:

@@ -19,8 +19,8 @@ USUAL = ("caption", "title", "text")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\x1f"}
 _ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-#: Bytes that the reader of text looks at together: a field cannot be longer. Rows of a Parquet batch.
-_BLOCK, _ROWS = 8 << 20, 65_536
+#: Bytes of text that are read together, of which dozens are held and which no row may exceed; rows of a Parquet batch.
+_BLOCK, _ROWS = 2 << 20, 32_768
 
 
 @dataclass(frozen=True)
@@ -234,4 +234,5 @@ def _series(column: Any) -> pl.Series:
 
 
 def _in_a_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())[:300]
+    return f"a row is longer than {_BLOCK >> 20} MB: is a quotation mark never closed?" if "straddl" in text else text

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from clip_invariance.chapters.c1_places.place_support import PATIENT
+from clip_invariance.chapters.c1_places.tables import NAMES, REACHES, SUPPORTS, VARIANTS
 from clip_invariance.marks.alt import cells, listed
 from clip_invariance.marks.marks import (
     NOT_RUN,
@@ -27,26 +27,14 @@ from clip_invariance.marks.marks import (
     panel_title,
     row_names,
 )
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, WIDTH, faint
-from clip_invariance.measure.statistics import summarise
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import placed
 from clip_invariance.worlds.canvas import Factors, sample_factors
+from clip_invariance.worlds.openmoji import ATTRIBUTION
 from clip_invariance.worlds.placed import CLASSES, GRID, MIDLINE, ONE_PLACE, SIZE
 
-NAMES = {
-    "torus_pool": "torus CNN",
-    "zero_pool": "ordinary CNN",
-    "circular_pool": "CNN, border wraps",
-    "aligned_pool": "CNN, strides aligned",
-    "zero_pool_blur": "CNN, blurred",
-    "zero_flatten": "flattened CNN",
-    "mlp": "MLP",
-    "vit": "ViT",
-}
 COLOURS = dict(zip(NAMES, ("green", "blue", "sky", "sky", "sky", "orange", "pink", "red"), strict=True))
-#: Variants of the ordinary CNN that are there for the question of what a shift does.
-VARIANTS = ("circular_pool", "aligned_pool", "zero_pool_blur")
-SUPPORTS = {"one": "one place", "bottom": "lower half", "everywhere": "everywhere"}
 CHANCE = 1 / CLASSES
 HEAT = LinearSegmentedColormap.from_list("accuracy", ["#2b2350", "#3d5f9e", "#38a08c", "#b5cf5a", "#fbe76a"])
 
@@ -64,10 +52,10 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(architecture=[NAMES.get(net, "").replace(",", "") for net in ordered["architecture"]])
 
 
-def samples(n: int, seed: int) -> pd.DataFrame:
-    """Factors of ``n`` random pictures, one row each, all of different objects."""
-    factors = sample_factors(n, seed, SIZE, objects=CLASSES)
-    factors.object.copy_(torch.randperm(CLASSES, generator=torch.Generator().manual_seed(seed))[:n])
+def samples(seed: int = 4) -> pd.DataFrame:
+    """Factors of twelve random pictures, one row each, all of different objects."""
+    factors = sample_factors(12, seed, SIZE, objects=CLASSES)
+    factors.object.copy_(torch.randperm(CLASSES, generator=torch.Generator().manual_seed(seed))[:12])
     return pd.DataFrame({name: column.numpy() for name, column in factors.columns().items()})
 
 
@@ -79,7 +67,7 @@ def sample_pictures(factors: pd.DataFrame) -> Figure:
         )
         for name in factors.columns
     }
-    images = scenes.canvas("cpu").render(Factors(**columns)).permute(0, 2, 3, 1).numpy()
+    images = placed.canvas("cpu").render(Factors(**columns)).permute(0, 2, 3, 1).numpy()
     figure, axes = plt.subplots(2, len(images) // 2, figsize=(WIDTH, WIDTH * 0.35), layout="constrained")
     for ax, image in zip(axes.flat, images, strict=True):
         ax.imshow(image, interpolation="nearest")
@@ -90,12 +78,9 @@ def sample_pictures(factors: pd.DataFrame) -> Figure:
     return figure
 
 
-def accuracy_map(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at each place, mean over seeds: one row per architecture, support and place."""
-    rows = table[(table["metric"] == "accuracy_map") & (table["labels"] == "object")]
-    keys = ["architecture", "support", "x", "y"]
-    means = rows.groupby(keys, sort=False)["value"].agg(value="mean", seeds="size").reset_index()
-    return means[means["support"].isin(list(SUPPORTS)) & means["architecture"].isin(list(NAMES))]
+def describe_sample_pictures(_: pd.DataFrame) -> str:
+    """Alt text of :func:`sample_pictures`."""
+    return "Twelve small pictures, each with one drawn animal or thing somewhere on a softly patterned background."
 
 
 def accuracy_by_place(maps: pd.DataFrame) -> Figure:
@@ -158,14 +143,6 @@ def _outline_training_places(ax: Axes, support: str) -> None:
     ax.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=2, clip_on=True))
 
 
-def height_profile(table: pd.DataFrame) -> pd.DataFrame:
-    """Trained on the lower half: accuracy and feature cosine by height, mean over seeds with interval."""
-    rows = table[(table["support"] == "bottom") & (table["labels"] == "object")]
-    rows = rows[rows["metric"].isin(["accuracy_map", "cosine"]) & rows["architecture"].isin(list(NAMES))]
-    rows = rows.assign(group=rows["group"].fillna("same object"))
-    return summarise(rows, ["architecture", "metric", "group", "y"], "value")
-
-
 def accuracy_by_height(profile: pd.DataFrame) -> Figure:
     """Accuracy, and cosine with the features of the same object lower down, against height."""
     profile = bounded(profile, low=-1, high=1)
@@ -221,51 +198,18 @@ def describe_accuracy_by_height(profile: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-#: Row of :func:`positions_and_reach` -> architecture and labels.
-_REACHES = {
-    "as long as the others": ("vit", "object"),
-    "ten times as long": (PATIENT, "object"),
-    "ten times as long,\nlabels tell left from right": (PATIENT, "object_side"),
-}
-REACH_TITLE = "The transformer after a short and a long training"
-
-
-def positions_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The transformer after a short and a long training; empty where a profile leaves the long one out.
-
-    Returns:
-        panel "check" (trained everywhere, labels tell the half) or "reach" (trained on the lower half), training, half
-        ("below": where it was trained, "above"; "both" for the check), value and interval.
-    """
-    if not (table["architecture"] == PATIENT).any():
-        return pd.DataFrame(columns=["panel", "training", "half", "value", "low", "high"])
-    accuracy = table[table["metric"] == "accuracy"]
-    parts = []
-    for training, (net, labels) in _REACHES.items():
-        mine = accuracy[accuracy["architecture"] == net]
-        reach = mine[(mine["support"] == "bottom") & (mine["labels"] == labels)]
-        parts.append(reach.assign(panel="reach", training=training, half=reach["group"].map(_HALVES)))
-        if labels == "object":
-            check = mine[(mine["labels"] == "object_half") & (mine["group"] == "seen")]
-            parts.append(check.assign(panel="check", training=training, half="both"))
-    return summarise(pd.concat(parts, ignore_index=True), ["panel", "training", "half"], "value")
-
-
-_HALVES = {"seen": "below", "unseen": "above"}
-
-
 def positions_and_reach(summary: pd.DataFrame) -> Figure:
     """Has the transformer learned to use its positions, and if so, does it still recognise objects above the middle?"""
     if not len(summary):
-        return not_run(REACH_TITLE)
+        return not_run(REACH.title)
     summary = bounded(summary, high=1)
     figure, axes = plt.subplots(
-        2, 1, figsize=(WIDTH, 3.9), sharex=True, layout="constrained", height_ratios=[2, len(_REACHES)]
+        2, 1, figsize=(WIDTH, 3.9), sharex=True, layout="constrained", height_ratios=[2, len(REACHES)]
     )
     looks = {"both": PALETTE["grey"], "below": PALETTE["green"], "above": PALETTE["red"]}
     for ax, panel in zip(axes, ("check", "reach"), strict=True):
         here = summary[summary["panel"] == panel]
-        trainings = [name for name in _REACHES if name in set(here["training"])]
+        trainings = [name for name in REACHES if name in set(here["training"])]
         for y, training in enumerate(trainings):
             rows = here[here["training"] == training].set_index("half")
             for shift, half in zip((-0.12, 0.12), [half for half in looks if half in rows.index], strict=False):
@@ -283,7 +227,7 @@ def positions_and_reach(summary: pd.DataFrame) -> Figure:
     axes[1].set_xlim(0, 1.04)
     axes[1].set_xticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "25 %", "50 %", "75 %", "100 %"])
     axes[1].set_xlabel("accuracy")
-    headline(figure, REACH_TITLE)
+    headline(figure, REACH.title)
     key(figure, {"object below, as in training": looks["below"], "object above": looks["above"]})
     return figure
 
@@ -291,20 +235,13 @@ def positions_and_reach(summary: pd.DataFrame) -> Figure:
 def describe_positions_and_reach(summary: pd.DataFrame) -> str:
     """Alt text of :func:`positions_and_reach`."""
     if not len(summary):
-        return f"{REACH_TITLE}: {NOT_RUN}."
+        return f"{REACH.title}: {NOT_RUN}."
     parts = []
     for (panel, training), rows in summary.groupby(["panel", "training"], sort=False):
         read = ", ".join(f"{100 * v:.0f} % {half}" for half, v in zip(rows["half"], rows["value"], strict=True))
         what = "object and half" if panel == "check" else "trained on the lower half"
         parts.append(f"{what}, {' '.join(str(training).split())}: {read}")
     return f"Accuracy of the vision transformer after a short and a long training. {'; '.join(parts)}."
-
-
-def kept_below(table: pd.DataFrame) -> pd.DataFrame:
-    """Biscione's control: accuracy above and below the midline, objects seen everywhere and objects kept below."""
-    rows = table[(table["support"] == "mixed") & (table["metric"] == "accuracy")].copy()
-    rows[["objects", "half"]] = rows["group"].str.split(" ", expand=True)
-    return summarise(rows, ["architecture", "objects", "half"], "value")
 
 
 def objects_kept_below(summary: pd.DataFrame) -> Figure:
@@ -339,14 +276,6 @@ def describe_objects_kept_below(summary: pd.DataFrame) -> str:
     )
 
 
-def by_number_of_places(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at new places against the number of training places."""
-    counts = {"one": 1, "everywhere": SIZE * SIZE} | {f"places_{n}": n for n in (4, 16, 64)}
-    rows = table[(table["metric"] == "accuracy") & (table["group"] == "unseen") & (table["labels"] == "object")]
-    rows = rows[rows["support"].isin(list(counts)) & ~rows["architecture"].isin(VARIANTS)]
-    return summarise(rows.assign(places=rows["support"].map(counts)), ["architecture", "places"], "value")
-
-
 def number_of_places(summary: pd.DataFrame) -> Figure:
     """Accuracy at new places against the number of training places."""
     summary = bounded(summary, high=1)
@@ -368,8 +297,7 @@ def number_of_places(summary: pd.DataFrame) -> Figure:
     floor(ax, CHANCE)
     ax.text(SIZE * SIZE, CHANCE + 0.015, "chance", ha="right", va="bottom", color=faint())
     ax.set_xscale("log", base=4)
-    shown = [1, 4, 16, 64, SIZE * SIZE]
-    ax.set_xticks(shown, labels=["1", "4", "16", "64", "everywhere"])
+    ax.set_xticks([1, 4, 16, 64, SIZE * SIZE], labels=["1", "4", "16", "64", "everywhere"])
     ax.set_xticks([], minor=True)
     ax.set_xlim(0.7, SIZE * SIZE * 1.4)
     ax.set(xlabel="training places (the same number of pictures)", ylabel="accuracy at new places", ylim=(0, 1.03))
@@ -388,3 +316,50 @@ def describe_number_of_places(summary: pd.DataFrame) -> str:
         )
         parts.append(f"{NAMES[net]} {points}")
     return f"Accuracy at new places against the number of training places (1024 is everywhere): {'; '.join(parts)}."
+
+
+# ---------------------------------------------------------------- declared once
+
+SAMPLES = FigureSpec(
+    "sample_pictures",
+    "Twelve training pictures, enlarged",
+    "Pictures drawn at random places.",
+    sample_pictures,
+    describe_sample_pictures,
+    attribution=(ATTRIBUTION,),
+)
+MAPS = FigureSpec(
+    "accuracy_by_place",
+    "Accuracy at places seen in training, and at others",
+    "Accuracy with the object centred at each of 64 places.",
+    accuracy_by_place,
+    describe_accuracy_by_place,
+)
+COUNT = FigureSpec(
+    "number_of_places",
+    "Accuracy at new places by the number of training places",
+    "The same number of training pictures, spread over more and more places.",
+    number_of_places,
+    describe_number_of_places,
+)
+HEIGHT = FigureSpec(
+    "accuracy_by_height",
+    "Accuracy and features, by height of the object",
+    "Networks trained with objects in the lower half of the canvas, tested at every height.",
+    accuracy_by_height,
+    describe_accuracy_by_height,
+)
+REACH = FigureSpec(
+    "positions_and_reach",
+    "The transformer after a short and a long training",
+    "The same transformer after a short and a long training, the latter with labels that need positions, too.",
+    positions_and_reach,
+    describe_positions_and_reach,
+)
+KEPT_BELOW = FigureSpec(
+    "objects_kept_below",
+    "Is a restricted invariance the object's own, or shared with others?",
+    "Even objects anywhere, odd objects below the midline in training; all tested above and below.",
+    objects_kept_below,
+    describe_objects_kept_below,
+)

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from clip_invariance.errors import UsageError
-from clip_invariance.profiles import Profile
+from clip_invariance.measure.tables import row
+from clip_invariance.profiles import Profile, Scale
 from clip_invariance.training.supervised import accuracy, fit_early_stopping
 from clip_invariance.units import Unit
 from clip_invariance.worlds.red_green import draw
@@ -37,39 +38,28 @@ BORDERS: dict[str, tuple[int, Literal["zeros", "circular"]]] = {
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The paper trains 50 epochs of 10 batches of 200. The quick profile takes 200 steps of 20 instead of 500 of 200."""
+class Size:
+    """Training pictures, passes over them at most, pictures per step, and worse passes before training stops."""
 
     images: int
     epochs: int
     batch: int
-    patience: int
+    patience: int = 8
 
 
-SCALES = {
-    "smoke": Scale(images=40, epochs=1, batch=20, patience=8),
-    "quick": Scale(images=2000, epochs=2, batch=20, patience=8),
-    "standard": Scale(images=2000, epochs=50, batch=200, patience=8),
-    "full": Scale(images=2000, epochs=50, batch=200, patience=8),
-}
+#: The paper trains 50 epochs of 10 batches of 200. The quick profile takes 200 steps of 20 instead of 500 of 200.
+SIZES = Scale(
+    usual=Size(images=2000, epochs=50, batch=200),
+    smoke=Size(images=40, epochs=1, batch=20),
+    quick=Size(images=2000, epochs=2, batch=20),
+)
 
 
 def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """Four borders, the slowest first."""
-    scale = SCALES[profile.name]
+    size = SIZES.at(profile)
     return [
-        Unit(
-            train_and_test,
-            {
-                "border": border,
-                "seed": seed,
-                "images": scale.images,
-                "epochs": scale.epochs,
-                "batch": scale.batch,
-                "patience": scale.patience,
-                "device": device,
-            },
-        )
+        Unit(train_and_test, {"arm": border, "size": size, "seed": seed, "device": device})
         for border in reversed(BORDERS)
         for seed in range(seeds)
     ]
@@ -91,25 +81,28 @@ def network(border: str) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 2))
 
 
-def train_and_test(
-    border: str, seed: int, images: int, epochs: int, batch: int, patience: int, device: str
-) -> pd.DataFrame:
-    """Train one net; accuracy in percent on the similar and on the dissimilar test set (1,000 images each)."""
+def train_and_test(arm: str, size: Size, seed: int, device: str) -> pd.DataFrame:
+    """Train one net, with a border of BORDERS.
+
+    Returns:
+        accuracy in [0, 1] by ``test``: "similar" and "dissimilar" (1,000 images each).
+    """
     generator = torch.Generator().manual_seed(seed)
-    (train, _), (validation, _), (similar, dissimilar) = (draw(n, generator) for n in (images, images // 2, 1000))
+    (train, _), (validation, _), tests = (draw(n, generator) for n in (size.images, size.images // 2, 1000))
     torch.manual_seed(seed)
-    net = network(border).to(device)
+    net = network(arm).to(device)
     fit_early_stopping(
         net,
         (train.images.to(device), train.labels.to(device)),
         (validation.images.to(device), validation.labels.to(device)),
-        epochs=epochs,
-        batch=batch,
-        patience=patience,
+        epochs=size.epochs,
+        batch=size.batch,
+        patience=size.patience,
         optimiser=lambda weights: torch.optim.Adadelta(weights, lr=1.0, rho=0.9, eps=1e-6, weight_decay=5e-5),
     )
-    rows = [
-        {"test": name, "value": 100 * accuracy(net, squares.images.to(device), squares.labels.to(device))}
-        for name, squares in (("similar", similar), ("dissimilar", dissimilar))
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            row("accuracy", accuracy(net, squares.images.to(device), squares.labels.to(device)), test=name)
+            for name, squares in zip(("similar", "dissimilar"), tests, strict=True)
+        ]
+    )

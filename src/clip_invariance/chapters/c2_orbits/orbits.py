@@ -6,22 +6,20 @@ are glued together, so that the shifts form a group.
 
 from __future__ import annotations
 
-import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip_invariance.errors import UsageError
 from clip_invariance.models.convnets import Wrap, dense, mean_pool
-from clip_invariance.models.orbit import Group, crops, rotations, torus_shifts, zero_filled_shifts
+from clip_invariance.models.orbit import Group, torus_shifts
 from clip_invariance.training.orbits import CutNet
 from clip_invariance.training.supervised import prepare
-from clip_invariance.worlds import placed as scenes
+from clip_invariance.worlds import placed
 from clip_invariance.worlds.digits import load_digits
 
 DIGITS, ARTWORK = "digits", "artwork"
 #: World -> side in pixels, channels, classes, distance between neighbouring shifts in pixels.
-SHAPES = {DIGITS: (8, 1, 10, 1), ARTWORK: (32, 3, scenes.CLASSES, 4)}
+SHAPES = {DIGITS: (8, 1, 10, 1), ARTWORK: (32, 3, placed.CLASSES, 4)}
 WIDTH = 128
 #: Order in which an average may stand in the multilayer perceptron: "linear" leaves a linear head, "deep" one more layer.
 CUTS = ("linear", "deep")
@@ -53,8 +51,8 @@ def pictures(world: str, split: str, count: int, seed: int, device: str) -> tupl
     if split not in ("train", "test"):
         raise UsageError(f"split={split!r}: choose train or test")
     if world == ARTWORK:
-        centre = torch.tensor([[scenes.SIZE / 2, scenes.SIZE / 2]])
-        images, factors = scenes.draw(count, 2 * seed + (split == "test"), centre, device)
+        centre = torch.tensor([[placed.SIZE / 2, placed.SIZE / 2]])
+        images, factors = placed.draw(count, 2 * seed + (split == "test"), centre, device)
         return images, factors.object
     digits = load_digits(8, "train" if split == "train" else "test")
     chosen = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(seed))[:count]
@@ -133,27 +131,6 @@ def sampled_means(values: Tensor, sizes: list[int], generator: torch.Generator, 
     chosen = torch.tensor(sizes, device=values.device)
     means: Tensor = totals[:, :, chosen - 1] / chosen[:, None]
     return means
-
-
-def example_pixels(digit: int = 3) -> pd.DataFrame:
-    """One training digit moved by some elements of four sets: set, closed, element, row, column, value in [0, 1]."""
-    image = load_digits(8, "train").images[digit : digit + 1]
-    scene = F.pad(image, [2] * 4)
-    sets = {
-        "torus shifts": (torus_shifts(8, 8), image, [0, 3, 26, 44, 37, 61]),
-        "quarter turns": (rotations(4), image, [0, 1, 2, 3]),
-        "shifts that lose pixels": (zero_filled_shifts(8, 8, 4, 2), image, [12, 13, 2, 9, 20, 24]),
-        "crops of a larger scene": (crops(12, 12, 8), scene, [12, 13, 2, 9, 20, 24]),
-    }
-    return pd.DataFrame(
-        [
-            {"set": name, "closed": group.closed, "element": element, "row": row, "column": column, "value": value}
-            for name, (group, start, chosen) in sets.items()
-            for element, moved in enumerate(group.act(start, torch.tensor(chosen))[0, :, 0].tolist())
-            for row, line in enumerate(moved)
-            for column, value in enumerate(line)
-        ]
-    )
 
 
 def _shape(world: str) -> tuple[int, int, int, int]:

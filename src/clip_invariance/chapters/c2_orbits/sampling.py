@@ -1,34 +1,33 @@
 """Chapter 2, claims C07 to C09: what an orbit average is worth when all of it, or K samples of it, are taken.
 
-One unit trains one perceptron, then asks it about orbits: how far the exact average still moves, how far two sampled
-answers to the same picture lie apart, and what the sampled loss is against the orbit loss, with the average before the
-linear head and with it one layer earlier.
+One perceptron is asked about orbits: how far the exact average still moves, how far two sampled answers to the same
+picture lie apart, and what the sampled loss is against the orbit loss, with the average before the linear head and with
+it one layer earlier.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_invariance.chapters.c2_orbits.arms import Arm
 from clip_invariance.chapters.c2_orbits.orbits import (
-    ARTWORK,
     CUTS,
     DIGITS,
-    WIDTH,
     cut_at,
     orbit_features,
-    perceptron,
     pictures,
     sampled_means,
     shifts,
 )
+from clip_invariance.chapters.c2_orbits.training import trained
 from clip_invariance.measure.invariance import class_distance
+from clip_invariance.measure.tables import Row, row
 from clip_invariance.models.orbit import (
     FrameModel,
     Group,
@@ -39,96 +38,52 @@ from clip_invariance.models.orbit import (
     torus_shifts,
     zero_filled_shifts,
 )
-from clip_invariance.profiles import Profile
 from clip_invariance.theory.tabular import cross_entropy, second_order_gap
-from clip_invariance.training.orbits import CutNet, fit_orbits
+from clip_invariance.training.orbits import CutNet
 from clip_invariance.training.supervised import prepare
-from clip_invariance.units import Unit
 
-Row = dict[str, Any]
-
-#: "untrained", trained on "upright" pictures (as written or drawn), or on one random shift of each ("shifted").
-TRAININGS = ("untrained", "upright", "shifted")
-#: Training pictures, gradient steps, pictures per step, peak learning rate.
-IMAGES = {DIGITS: 1157, ARTWORK: 512}
-STEPS = {DIGITS: 2000, ARTWORK: 600}
-BATCH, RATE = 64, {DIGITS: 1e-2, ARTWORK: 2e-3}
+#: The group itself, as what is averaged over.
+TORUS = "torus shifts"
 #: Pictures whose whole orbit is moved by the whole group.
 FEW = 4
 #: Pictures whose draws are in memory at a time.
 BLOCK = 16
 #: Rounding in float64 that does not count as a broken bound, in nats.
 ROUNDING = 1e-9
-LENGTH = {"smoke": 0.02, "quick": 1.0, "standard": 1.0, "full": 1.0}
-TEST = {"smoke": 24, "quick": 96, "standard": 256, "full": 512}
 
 
-def units(profile: Profile, seeds: int, device: str) -> list[Unit]:
-    """Every training in both worlds."""
-    return [
-        Unit(
-            train_and_sample,
-            {
-                "world": world,
-                "training": training,
-                "seed": seed,
-                "length": LENGTH[profile.name],
-                "test": TEST[profile.name],
-                "device": device,
-            },
-        )
-        for world in (ARTWORK, DIGITS)
-        for training in TRAININGS
-        for seed in range(seeds)
-    ]
+@torch.no_grad()
+def measure(training: pd.DataFrame, arm: Arm, test: int, seed: int, device: str) -> pd.DataFrame:
+    """Take the averages of one net apart.
 
-
-def train_and_sample(world: str, training: str, seed: int, length: float, test: int, device: str) -> pd.DataFrame:
-    """Train one perceptron and measure its orbit averages.
+    Deviations are measured only where the average still tells classes apart, or they have no unit.
 
     Args:
-        world: "digits" or "artwork".
-        training: one of TRAININGS.
-        seed: of pictures, initialisation, order and draws.
-        length: training length as a multiple of STEPS.
+        training: what ``training.train`` returned for the same arm, seed and device.
         test: test pictures.
-        device: "cpu" or "cuda".
 
     Returns:
-        one row per measurement: metric, group (what is averaged over, or where the average stands), k, replacement,
-        value. Deviations in units of the distance between classes, losses in nats, failures as a share of pictures.
+        one row per measurement; see :func:`tables.row`. ``depth`` is where the average stands, one of CUTS. Further
+        columns: the set that is averaged ``over``, ``k`` samples, drawn with ``replacement``. Deviations in units of the
+        distance between classes, losses in nats, failures as a share of pictures.
     """
-    net = trained(world, training, seed, length, device)
-    images, labels = pictures(world, "test", test, seed, device)
-    with torch.no_grad():
-        rows = measure(net, world, training, images, labels, seed)
-    return pd.DataFrame(rows).reindex(columns=["metric", "group", "k", "replacement", "value"])
-
-
-def measure(net: CutNet, world: str, training: str, images: Tensor, labels: Tensor, seed: int) -> list[Row]:
-    """All measurements on one net; deviations only where the average still tells classes apart, or they have no unit."""
+    net = trained(training, arm, seed, device)
+    images, labels = pictures(arm.world, "test", test, seed, device)
     double = copy.deepcopy(net).double()  # so that small differences are not rounding
     parts = {cut: cut_at(double, cut) for cut in CUTS}
-    features = {cut: orbit_features(part, shifts(world), images) for cut, part in parts.items()}
-    rows = [row for cut in CUTS for row in bound(parts[cut], cut, features[cut], labels)]
-    if training == "shifted":
-        rows += [row for cut in CUTS for row in losses(parts[cut], cut, features[cut], labels, seed)]
+    features = {cut: orbit_features(part, shifts(arm.world), images) for cut, part in parts.items()}
+    rows = [one for cut in CUTS for one in bound(parts[cut], cut, features[cut], labels)]
+    if arm.training == "shifted":
+        rows += [one for cut in CUTS for one in losses(parts[cut], cut, features[cut], labels, seed)]
         logits = double.after(features["linear"])
         scale = class_distance(logits.mean(1), labels)
         rows += deviations(logits, scale, seed)
-        rows += exactness(net, world, images[:FEW], scale)
-    return rows
+        rows += exactness(net, arm.world, images[:FEW], scale)
+    return pd.DataFrame(rows)
 
 
-def trained(world: str, training: str, seed: int, length: float, device: str) -> CutNet:
-    """The perceptron after a training of TRAININGS."""
-    net = perceptron(world, WIDTH, seed).to(device)
-    if training == "untrained":
-        return net.eval()
-    images, labels = pictures(world, "train", IMAGES[world], seed, device)
-    orbits = shifts(world).act(images) if training == "shifted" else images[:, None]
-    steps = max(2, round(STEPS[world] * length))
-    return fit_orbits(net, orbits, labels, samples=1, steps=steps, batch=BATCH, rate=RATE[world], seed=seed)
+def _row(metric: str, value: float, *, depth: str = "", over: str = TORUS, k: int = 0, replacement: bool = True) -> Row:
+    return row(metric, value, depth=depth, over=over, k=k, replacement=replacement)
 
 
 def sample_sizes(size: int) -> list[int]:
@@ -153,17 +108,17 @@ def deviations(logits: Tensor, scale: float, seed: int) -> Iterator[Row]:
             first, second = (sampled_means(block, sizes, generator, replacement) for _ in range(2))
             squared += (first - second).square().sum(3).mean(1).sum(0) / len(logits)
         for k, value in zip(sizes, squared.sqrt().tolist(), strict=True):
-            yield {"metric": "deviation", "k": k, "replacement": replacement, "value": value / scale}
+            yield _row("deviation", value / scale, depth="linear", k=k, replacement=replacement)
 
 
 def bound(net: CutNet, cut: str, features: Tensor, labels: Tensor) -> Iterator[Row]:
     """Loss of one sample against the orbit loss, picture by picture: how often, and how far, the bound is broken."""
     orbit = cross_entropy(net.after(features.mean(1)), labels)
     single = cross_entropy(net.after(features), labels).mean(1)
-    yield {"metric": "orbit_loss", "group": cut, "value": orbit.mean().item()}
-    yield {"metric": "gap", "group": cut, "value": (single - orbit).mean().item()}
-    yield {"metric": "worst_gap", "group": cut, "value": (single - orbit).min().item()}
-    yield {"metric": "failures", "group": cut, "value": (single < orbit - ROUNDING).double().mean().item()}
+    yield _row("orbit_loss", orbit.mean().item(), depth=cut)
+    yield _row("gap", (single - orbit).mean().item(), depth=cut)
+    yield _row("worst_gap", (single - orbit).min().item(), depth=cut)
+    yield _row("failures", (single < orbit - ROUNDING).double().mean().item(), depth=cut)
 
 
 def losses(net: CutNet, cut: str, features: Tensor, labels: Tensor, seed: int) -> Iterator[Row]:
@@ -175,13 +130,13 @@ def losses(net: CutNet, cut: str, features: Tensor, labels: Tensor, seed: int) -
         answers = net.after(sampled_means(block, sizes, generator))
         total += cross_entropy(answers, wanted).mean(1).sum(0)
     for k, value in zip(sizes, (total / len(features)).tolist(), strict=True):
-        yield {"metric": "loss", "group": cut, "k": k, "value": value}
+        yield _row("loss", value, depth=cut, k=k)
     if cut == "linear":
         logits = net.after(features)
         orbit = cross_entropy(logits.mean(1), labels)
         for k in sizes:
             predicted = (orbit + second_order_gap(logits, k)).mean().item()
-            yield {"metric": "predicted_loss", "group": cut, "k": k, "value": predicted}
+            yield _row("predicted_loss", predicted, depth=cut, k=k)
 
 
 def exactness(net: CutNet, world: str, images: Tensor, scale: float) -> Iterator[Row]:
@@ -191,11 +146,11 @@ def exactness(net: CutNet, world: str, images: Tensor, scale: float) -> Iterator
     """
     few = prepare(images)
     for name, model, moves, start in _averages(net, world, few):
-        yield {"metric": "exactness", "group": name, "value": largest_deviation(model, moves, start) / scale}
+        yield _row("exactness", largest_deviation(model, moves, start) / scale, depth="linear", over=name)
     double, group = copy.deepcopy(net).double(), shifts(world)
     exact = OrbitModel(double.before, double.after, group, chunk=512)
     worst = largest_deviation(exact, group, few.double()) / scale
-    yield {"metric": "exactness", "group": "torus shifts, double precision", "value": worst}
+    yield _row("exactness", worst, depth="linear", over=f"{TORUS}, double precision")
 
 
 def _averages(net: CutNet, world: str, images: Tensor) -> Iterator[tuple[str, nn.Module, Group, Tensor]]:
@@ -205,15 +160,15 @@ def _averages(net: CutNet, world: str, images: Tensor) -> Iterator[tuple[str, nn
         return OrbitModel(net.before, net.after, group, chunk=512, promise_exact=False)
 
     group, size = shifts(world), images.shape[-1]
-    yield "torus shifts", average(group), group, images
-    yield "frame of torus shifts", FrameModel(net.before, net.after, group, chunk=512), group, images
+    yield TORUS, average(group), group, images
+    yield f"frame of {TORUS}", FrameModel(net.before, net.after, group, chunk=512), group, images
     yield "quarter turns", average(rotations(4)), rotations(4), images
     reach = size // 4
     filled = zero_filled_shifts(size, size, reach, step=reach // 2)
     yield "shifts, zeros moving in", average(filled), filled, images
     if world == DIGITS:
         both = product(group, rotations(4))
-        yield "torus shifts and quarter turns", average(both), both, images[:1]
+        yield f"{TORUS} and quarter turns", average(both), both, images[:1]
         twelve = rotations(12)
         yield "twelve rotations, interpolated", average(twelve), twelve, images
         wide = F.pad(images, [size // 4] * 4)  # a larger scene, seen through a window of the net's size

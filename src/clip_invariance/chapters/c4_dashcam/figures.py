@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clip_invariance.chapters.c4_dashcam.dashcam import CHANCE
-from clip_invariance.chapters.c4_dashcam.photographs import ALWAYS_RED
+from clip_invariance.chapters.c4_dashcam.tables import ALWAYS, CHANCE, NEVER, ON_LABELS, READINGS
 from clip_invariance.marks.alt import along, cells, count, listed, share
 from clip_invariance.marks.marks import (
     band,
@@ -25,113 +24,22 @@ from clip_invariance.marks.marks import (
     key,
     level,
     log_ticks,
-    picture,
     row_levels,
     share_ticks,
 )
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
-from clip_invariance.worlds.traffic_lights import REPORTED_ACCURACY
+from clip_invariance.worlds import dashcam
 
 SERIES_COLOURS = {
     "words": PALETTE["orange"],
     "probe, embedding": PALETTE["blue"],
     "probe, backbone": PALETTE["sky"],
-    "trained on labels": PALETTE["green"],
+    ON_LABELS: PALETTE["green"],
 }
 #: How the ends of an axis of mention rates are called.
 OFTEN = {0.0: "never", 1.0: "always"}
-NEVER, ALWAYS = "captions never mention it", "captions always mention it"
-
-
-# ---------------------------------------------------------------- pictures
-
-
-def scenes(table: pd.DataFrame) -> Figure:
-    """A row of pictures for each set; the first two change one thing at a time."""
-    sets = list(dict.fromkeys(table["set"]))
-    columns = table.groupby("set")["name"].nunique().max()
-    figure, axes = plt.subplots(len(sets), columns, figsize=(WIDTH, 4.5), squeeze=False)
-    figure.subplots_adjust(left=0.02, right=0.98, top=0.86, bottom=0.01, hspace=0.3, wspace=0.05)
-    for row, name in enumerate(sets):
-        pictures = table[table["set"] == name]
-        for column, which in enumerate(dict.fromkeys(pictures["name"])):
-            ax = axes[row, column]
-            ax.set_axis_off()
-            ax.imshow(picture(pictures[pictures["name"] == which]), interpolation="nearest")
-            if name != "at random":
-                ax.set_title(which, fontweight="normal", fontsize=SMALL, pad=3, loc="center")
-        if name == "at random":
-            axes[row, 0].set_title(name, fontweight="normal", fontsize=SMALL, pad=3)
-    headline(figure, "One scene, one thing changed at a time; below, others")
-    return figure
-
-
-def describe_scenes(table: pd.DataFrame) -> str:
-    """Alt text of :func:`scenes`."""
-    names = list(dict.fromkeys(table.loc[table["set"] != "at random", "name"]))
-    return (
-        "Small drawn dashcam pictures: a road with a black car ahead, a traffic light above it and somebody crossing. "
-        f"In columns: {', '.join(names)}. The first row has a light of a few pixels, the second one twice as wide. "
-        "The third row shows other random scenes."
-    )
-
-
-def pair(table: pd.DataFrame) -> Figure:
-    """A matched pair, and below each picture what two encoders make of it."""
-    figure, axes = plt.subplots(
-        3, 2, figsize=(WIDTH, 7.2), gridspec_kw={"height_ratios": [1.05, 1, 1], "hspace": 0.08, "wspace": 0.06}
-    )
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.95, bottom=0.01)
-    titles = {0.0: "Captions never mentioned lights", 1.0: "Captions always mentioned lights"}
-    for column, light in enumerate(("red", "green")):
-        here = table[table["light"] == light]
-        axes[0, column].imshow(picture(here[here["pixels"].notna()]), interpolation="nearest")
-        axes[0, column].set_axis_off()
-        for row, mention in enumerate(titles, start=1):
-            ax = axes[row, column]
-            ax.set_axis_off()
-            ax.set(xlim=(0, 1), ylim=(0, 1))
-            if column == 0:
-                ax.text(0, 1, titles[mention], fontweight="bold", fontsize=9, va="top")
-            rows = here[here["mention"] == mention]
-            _answers(ax, rows)
-    headline(figure, "The same scene with a red and with a green light")
-    return figure
-
-
-def _answers(ax: Axes, rows: pd.DataFrame) -> None:
-    """Nearest captions, then what the car would do."""
-    captions = rows[rows["kind"] == "caption"].sort_values("rank")
-    lines = [
-        "\n".join(textwrap.wrap(f"{value:.2f} {text}", 30, subsequent_indent="     "))
-        for text, value in zip(captions["text"], captions["value"], strict=True)
-    ]
-    ax.text(0, 0.88, "\n".join(lines), fontsize=SMALL, va="top", linespacing=1.2)
-    decisions = rows[rows["kind"] == "decision"].sort_values("rank")
-    for number, (by, excess) in enumerate(zip(decisions["text"], decisions["value"], strict=True)):
-        verdict, colour = ("STOP", PALETTE["red"]) if excess > 0 else ("GO", PALETTE["green"])
-        y = 0.14 - 0.1 * number
-        ax.text(0, y, f"by {by}:", fontsize=SMALL, va="baseline")
-        ax.text(0.33, y, verdict, fontsize=9.5, va="baseline", fontweight="bold", color=colour)
-
-
-def describe_pair(table: pd.DataFrame) -> str:
-    """Alt text of :func:`pair`."""
-    parts = []
-    for mention, name in ((0.0, "never mentioned"), (1.0, "always mentioned")):
-        for light in ("red", "green"):
-            rows = table[(table["light"] == light) & (table["mention"] == mention)]
-            captions = rows[rows["kind"] == "caption"].sort_values("rank")
-            nearest = ", ".join(
-                f"“{text}” {value:.2f}" for text, value in zip(captions["text"], captions["value"], strict=True)
-            )
-            decisions = rows[rows["kind"] == "decision"]
-            said = ", ".join(
-                f"{'stop' if excess > 0 else 'go'} by {by}"
-                for by, excess in zip(decisions["text"], decisions["value"], strict=True)
-            )
-            parts.append(f"captions {name}, light {light}: nearest captions {nearest}; {said}")
-    return f"Two pictures that differ in the colour of a small traffic light, and what two encoders say. {'. '.join(parts)}."
+ROWS = {factor: name.row for factor, name in dashcam.NAMES.items()}
 
 
 # ---------------------------------------------------------------- mention rate
@@ -171,7 +79,7 @@ def mention(table: pd.DataFrame) -> Figure:
         ax.set(ylim=(min(40.0, float(table["low"].min())) - 2, 102), ylabel="right, %")
     _by_rate(dict(zip(panels, axes, strict=True)), table, "panel", "series")
     axes[-1].set_xlabel("captions that mention it")
-    headline(figure, "What can be read, by how often captions mention it")
+    headline(figure, MENTION.title)
     return figure
 
 
@@ -181,6 +89,15 @@ def describe_mention(table: pd.DataFrame) -> str:
         "Accuracy in percent against the share of captions that mention it: "
         f"{along(table, ['panel', 'series'], 'mention', share)}."
     )
+
+
+MENTION = FigureSpec(
+    "mention",
+    "What can be read, by how often captions mention it",
+    "Encoders whose captions mention light and pedestrian at a rate, asked in words and by linear probes.",
+    mention,
+    describe_mention,
+)
 
 
 def decision(table: pd.DataFrame) -> Figure:
@@ -195,7 +112,7 @@ def decision(table: pd.DataFrame) -> Figure:
         floor(ax, 99)
         ax.set_title(f"{size} light", fontweight="normal")
     axes[-1].set_xlabel("captions that mention the light")
-    headline(figure, "Red lights run by a car that brakes for one green light in a hundred")
+    headline(figure, DECISION.title)
     return figure
 
 
@@ -206,6 +123,15 @@ def describe_decision(table: pd.DataFrame) -> str:
         "Share of red lights driven through, in percent, at one percent of needless stops, against the share of captions "
         f"that mention the light: {along(rows, ['light', 'reader'], 'mention', share)}. Guessing: 99."
     )
+
+
+DECISION = FigureSpec(
+    "decision",
+    "Red lights run by a car that brakes for one green light in a hundred",
+    "False-go rate by mention rate, size of the light and way of reading.",
+    decision,
+    describe_decision,
+)
 
 
 # ---------------------------------------------------------------- pairs and unmentioned factors
@@ -230,7 +156,7 @@ def matched_pairs(table: pd.DataFrame) -> Figure:
     level(axes[0], 1)
     axes[0].axvline(0, color=faint(), linewidth=0.6)
     axes[1].set_xlim(left=0)
-    headline(figure, "How far the embedding moves when one thing changes")
+    headline(figure, MATCHED_PAIRS.title)
     key(figure, {f"mentioned {name}" if name != "untrained" else name: c for name, c in CAPTIONS.items()})
     return figure
 
@@ -245,7 +171,16 @@ def describe_matched_pairs(table: pd.DataFrame) -> str:
     )
 
 
-LEFT = {
+MATCHED_PAIRS = FigureSpec(
+    "matched_pairs",
+    "How far the embedding moves when one thing changes",
+    "d' and distance of matched counterfactual scenes, by how often captions mention what changes.",
+    matched_pairs,
+    describe_matched_pairs,
+)
+
+
+READ_FROM = {
     "embedding": PALETTE["blue"],
     "backbone": PALETTE["sky"],
     "span of the texts": PALETTE["pink"],
@@ -254,16 +189,6 @@ LEFT = {
     "pixels": PALETTE["orange"],
     "grey pixels": PALETTE["green"],
 }
-FACTOR_NAMES = {
-    "light": "light",
-    "pedestrian": "somebody crossing",
-    "car_colour": "car's colour",
-    "body": "car's body",
-    "distance": "car near or far",
-    "weather": "weather",
-    "time": "time of day",
-    "place": "city or country",
-}
 
 
 def unmentioned(table: pd.DataFrame) -> Figure:
@@ -271,7 +196,7 @@ def unmentioned(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     ordered = table.sort_values("mentioned", kind="stable")
     figure, ax = plt.subplots(figsize=(WIDTH, 6.6), layout="constrained")
-    dots(ax, ordered[ordered["series"] != "chance"], "factor", LEFT, FACTOR_NAMES)
+    dots(ax, ordered[ordered["series"] != "chance"], "factor", READ_FROM, ROWS)
     factors = list(dict.fromkeys(ordered["factor"]))
     row_levels(ax, [CHANCE[factor] for factor in factors])
     border = len(set(table.loc[~table["mentioned"], "factor"])) - 0.5
@@ -279,16 +204,16 @@ def unmentioned(table: pd.DataFrame) -> Figure:
     ax.annotate("mentioned in every caption", (0.5, border), (0, -3), xycoords=("axes fraction", "data"),
                 textcoords="offset points", ha="center", va="top", color=faint(), fontsize=SMALL)  # fmt: skip
     ax.set_xlabel("probe right, % (dotted: chance)")
-    headline(figure, "What a probe reads where captions name the car alone")
-    key(figure, LEFT, columns=3)
+    headline(figure, UNMENTIONED.title)
+    key(figure, READ_FROM, columns=3)
     return figure
 
 
 def describe_unmentioned(table: pd.DataFrame) -> str:
     """Alt text of :func:`unmentioned`."""
     ordered = table.sort_values("mentioned", kind="stable")
-    rows = ordered.assign(factor=ordered["factor"].map(FACTOR_NAMES))
-    columns = [name for name in (*LEFT, "chance") if name in set(rows["series"])]
+    rows = ordered.assign(factor=ordered["factor"].map(ROWS))
+    columns = [name for name in (*READ_FROM, "chance") if name in set(rows["series"])]
     named = dict.fromkeys(rows.loc[rows["mentioned"].astype(bool), "factor"])
     return (
         f"Accuracy of linear probes in percent, captions naming only the car. In this order: {', '.join(columns)}. "
@@ -296,20 +221,29 @@ def describe_unmentioned(table: pd.DataFrame) -> str:
     )
 
 
+UNMENTIONED = FigureSpec(
+    "unmentioned",
+    "What a probe reads where captions name the car alone",
+    "Linear probes at several depths, on the untrained encoder, on pixels, and with shuffled labels.",
+    unmentioned,
+    describe_unmentioned,
+)
+
+
 # ---------------------------------------------------------------- labels
 
 
-ENCODERS = {
+ENCODER_COLOURS = {
     NEVER: PALETTE["orange"],
     "the same, backbone": PALETTE["pink"],
     ALWAYS: PALETTE["blue"],
-    "trained on labels": PALETTE["green"],
+    ON_LABELS: PALETTE["green"],
     "untrained": PALETTE["grey"],
     "two views, no captions": PALETTE["red"],
 }
 
 
-def _label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
+def label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
     """Labels per class at equal distances; 0 stands for all and comes last."""
     ordered = [*sorted(count for count in counts if count), 0]
     ax.set_xticks(range(len(ordered)), labels=[str(count) if count else "all" for count in ordered])
@@ -317,7 +251,7 @@ def _label_axis(ax: Axes, counts: Sequence[int]) -> dict[int, int]:
     return {count: position for position, count in enumerate(ordered)}
 
 
-def _all_last(table: pd.DataFrame) -> pd.DataFrame:
+def all_last(table: pd.DataFrame) -> pd.DataFrame:
     """With infinity in the place of 0, which stands for all labels."""
     return table.assign(labels=table["labels"].astype(float).replace(0, np.inf))
 
@@ -327,8 +261,8 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     curves = table[table["metric"].isin(["few_shot", "probe"])]
-    place = _label_axis(ax, sorted(curves["labels"].unique()))
-    for name, colour in ENCODERS.items():
+    place = label_axis(ax, sorted(curves["labels"].unique()))
+    for name, colour in ENCODER_COLOURS.items():
         rows = table[table["encoder"] == name]
         curve = rows[rows["metric"].isin(["few_shot", "probe"])]
         if not len(curve):
@@ -343,8 +277,8 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     ticks = [-0.5, *range(len(place))]
     ax.set_xticks(ticks, labels=["words", *[text.get_text() for text in ax.get_xticklabels()]])
     ax.set(ylabel="right, %", ylim=(42, 102), xlim=(-0.75, len(place) - 0.6))
-    headline(figure, "The small light, by how many labels a probe is given")
-    key(figure, {name: colour for name, colour in ENCODERS.items() if name in set(table["encoder"])})
+    headline(figure, LABELS_NEEDED.title)
+    key(figure, {name: colour for name, colour in ENCODER_COLOURS.items() if name in set(table["encoder"])})
     return figure
 
 
@@ -352,7 +286,7 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
     words = table[(table["metric"] == "zero_shot") & table["encoder"].isin([NEVER, ALWAYS])].assign(reader="words")
     neighbours = table[table["metric"] == "knn"].assign(reader="nearest neighbours, all labels")
-    curves = _all_last(table[table["metric"].isin(["few_shot", "probe"])])
+    curves = all_last(table[table["metric"].isin(["few_shot", "probe"])])
     parts = [
         *(listed(rows, ["reader"], "encoder") for rows in (words, neighbours) if len(rows)),
         along(curves, ["encoder"], "labels", count, word="with"),
@@ -361,6 +295,15 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
         "Accuracy in percent for red or green, chance 50: words, nearest neighbours, and probes by labels per class. "
         f"{'; '.join(parts)}."
     )
+
+
+LABELS_NEEDED = FigureSpec(
+    "labels_needed",
+    "The small light, by how many labels a probe is given",
+    "Zero-shot, few-shot and full probes and nearest neighbours for the small light.",
+    labels_needed,
+    describe_labels_needed,
+)
 
 
 # ---------------------------------------------------------------- size, time, controls
@@ -395,7 +338,7 @@ def size_and_mention(table: pd.DataFrame) -> Figure:
     ax.set_xticks(ticks, labels=[str(tick) for tick in ticks])
     ax.minorticks_off()
     key(figure, {"always mentioned": faint(), "less often or never": (faint(), "o", False)})
-    headline(figure, "Size and mention: what a probe reads from the embedding")
+    headline(figure, SIZE_AND_MENTION.title)
     return figure
 
 
@@ -406,6 +349,15 @@ def describe_size_and_mention(table: pd.DataFrame) -> str:
         "Probe accuracy scaled from 0 (chance) to 100 (always right), against visible area, at the share of captions that "
         f"mention the thing: {along(rows, ['thing', 'size'], 'mention', share)}."
     )
+
+
+SIZE_AND_MENTION = FigureSpec(
+    "size_and_mention",
+    "Size and mention: what a probe reads from the embedding",
+    "Probe accuracy against visible area, for what is mentioned never, sometimes or always.",
+    size_and_mention,
+    describe_size_and_mention,
+)
 
 
 def _longest(table: pd.DataFrame) -> pd.DataFrame:
@@ -441,7 +393,7 @@ def course(table: pd.DataFrame) -> Figure:
         ax.set_xlim(rows["at"].min() / 1.1, rows["at"].max() * 1.1)
         end_labels(ax, rows["at"].max() * 1.1, ends, gap=0.14)
     axes[-1, 0].set_xlabel("steps so far")
-    headline(figure, "The small light during training")
+    headline(figure, COURSE.title)
     return figure
 
 
@@ -455,16 +407,25 @@ def describe_course(table: pd.DataFrame) -> str:
     )
 
 
+COURSE = FigureSpec(
+    "course",
+    "The small light during training",
+    "Words and probes after several numbers of training steps.",
+    course,
+    describe_course,
+)
+
+
 def controls(table: pd.DataFrame) -> Figure:
     """Words and probes for the small light, one line of dots for each encoder."""
     table = bounded(table)
     rows = len(set(table["encoder"]))
     figure, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.5 * rows), layout="constrained")
-    series = {name: SERIES_COLOURS[name] for name in ("words", "probe, embedding", "probe, backbone")}
+    series = {name: SERIES_COLOURS[name] for name in READINGS}
     dots(ax, table, "encoder", series, {name: "\n".join(textwrap.wrap(name, 18)) for name in set(table["encoder"])})
     level(ax, 50)
     ax.set(xlim=(min(42.0, float(table["low"].min()) - 2), 102), xlabel="right, % (dotted: chance)")
-    headline(figure, "The small light, under the controls")
+    headline(figure, CONTROLS.title)
     key(figure, series, columns=3)
     return figure
 
@@ -474,90 +435,10 @@ def describe_controls(table: pd.DataFrame) -> str:
     return f"Accuracy for the small light, in percent, chance 50: {listed(table, ['encoder'], 'series')}."
 
 
-# ---------------------------------------------------------------- photographs
-
-
-REPRESENTATIONS = {
-    "ImageNet features": PALETTE["blue"],
-    "pixels": PALETTE["orange"],
-    "grey pixels": PALETTE["grey"],
-}
-
-
-def _guessing(ax: Axes) -> dict[str, tuple[float, str]]:
-    """Draws what takes no picture, a coin and the more frequent colour; returns their :func:`end_labels`."""
-    levels = {"a coin": 50.0, "always red": ALWAYS_RED}
-    for height in levels.values():
-        floor(ax, height)
-    return {name: (height, faint()) for name, height in levels.items()}
-
-
-def photographs_alone(table: pd.DataFrame) -> Figure:
-    """Accuracy on test photographs against labels per class, by representation."""
-    table = bounded(table)
-    probes = table[table["metric"] == "probe"]
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    place = _label_axis(ax, sorted(probes["labels"].unique()))
-    ends = {}
-    for name, colour in REPRESENTATIONS.items():
-        curve = probes[probes["representation"] == name]
-        curve = curve.assign(x=curve["labels"].map(place)).sort_values("x")
-        band(ax, curve["x"].to_list(), curve, colour)
-        ends[name] = (float(curve["value"].iloc[-1]), colour)
-    ax.axhline(100 * REPORTED_ACCURACY, color=PALETTE["green"], linestyle="--", linewidth=1.1)
-    ends["hand-made"] = (100 * REPORTED_ACCURACY, PALETTE["green"])
-    ax.set(ylabel="right, %", ylim=(42, 103), xlim=(-0.3, len(place) - 0.8))
-    end_labels(ax, len(place) - 0.8, ends | _guessing(ax), gap=0.075)
-    headline(figure, "Photographs of lights alone: red or green?")
-    return figure
-
-
-def describe_photographs_alone(table: pd.DataFrame) -> str:
-    """Alt text of :func:`photographs_alone`."""
-    parts = []
-    for name in REPRESENTATIONS:
-        rows = table[(table["representation"] == name) & (table["metric"] == "probe")].set_index("labels")["value"]
-        counts = sorted(count for count in rows.index if count)
-        along = ", ".join(f"{rows[count]:.0f} with {count}" for count in counts)
-        parts.append(f"{name}: {along}, {rows[0]:.1f} with all")
-    return (
-        f"Accuracy in percent on test photographs against labels per class. {'; '.join(parts)}. "
-        f"The package's own hand-made classifier reports {100 * REPORTED_ACCURACY:.2f}. A coin is right in 50, saying red "
-        f"every time in {ALWAYS_RED:.0f}."
-    )
-
-
-def photographs_in_scenes(table: pd.DataFrame) -> Figure:
-    """Accuracy for photographed lights in scenes against labels per class; diamonds are words."""
-    table = bounded(table)
-    figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    place = _label_axis(ax, sorted(table.loc[table["metric"] == "probe", "labels"].unique()))
-    encoders = {name: ENCODERS[name] for name in (NEVER, ALWAYS, "trained on labels")}
-    for name, colour in encoders.items():
-        for depth, style in (("embedding", "-"), ("backbone", "--")):
-            chosen = (table["encoder"] == name) & (table["representation"] == depth) & (table["metric"] == "probe")
-            curve = table[chosen].assign(x=table["labels"].map(place)).sort_values("x")
-            band(ax, curve["x"].to_list(), curve, colour, style)
-        words = table[(table["encoder"] == name) & (table["metric"] == "zero_shot")]
-        ax.plot([-0.5] * len(words), words["value"], "D", color=colour, markersize=6)
-    names = [text.get_text() for text in ax.get_xticklabels()]
-    ax.set_xticks([-0.5, *range(len(place))], labels=["words", *names])
-    ax.set(ylabel="right, %", ylim=(38, 103), xlim=(-0.75, len(place) - 0.8))
-    end_labels(ax, len(place) - 0.8, _guessing(ax))
-    headline(figure, "Photographed lights in drawn scenes: red or green?")
-    key(figure, encoders)
-    return figure
-
-
-def describe_photographs_in_scenes(table: pd.DataFrame) -> str:
-    """Alt text of :func:`photographs_in_scenes`."""
-    words = table[table["metric"] == "zero_shot"].assign(reader="words")
-    probes = _all_last(table[table["metric"] == "probe"])
-    parts = [
-        *([listed(words, ["reader"], "encoder")] if len(words) else []),
-        along(probes, ["encoder", "representation"], "labels", count, word="with"),
-    ]
-    return (
-        "Accuracy in percent for photographed red and green lights in the place of the drawn one: words, and probes by "
-        f"labels per class. {'; '.join(parts)}. A coin is right in 50, saying red every time in {ALWAYS_RED:.0f}."
-    )
+CONTROLS = FigureSpec(
+    "controls",
+    "The small light, under the controls",
+    "Wider embeddings, equally long captions, duplicates masked, longer training, no captions, labels.",
+    controls,
+    describe_controls,
+)

@@ -1,7 +1,7 @@
 """Chapter 4, measuring: what can be read about a dashcam picture from an encoder, in words and with labels.
 
-Nothing here asks for our own encoders: a :class:`Reader` is two functions, and whatever offers them can be measured
-the same way, on the same scenes.
+Nothing before the last section asks for our own encoders: a :class:`chapters.c4_dashcam.readers.Reader` is two functions,
+and whatever offers them can be measured the same way, on the same scenes.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from clip_invariance.captions import prompts
+from clip_invariance.chapters.c4_dashcam.readers import Reader, clip_reader, pixel_reader, wordless_reader
 from clip_invariance.chapters.c4_dashcam.training import (
     CROSSING,
     NOBODY,
     SIZE,
     TOWER,
-    Objective,
+    Arm,
+    Schedule,
     captions_of,
-    scenes,
+    sample_scenes,
 )
 from clip_invariance.errors import UsageError
 from clip_invariance.measure.counterfactual import d_prime
 from clip_invariance.measure.decodability import few_shot, fit_probes, knn_accuracy, probe_factors
-from clip_invariance.measure.depths import backbone_and_embedding, depths
 from clip_invariance.measure.invariance import class_distance
+from clip_invariance.measure.tables import Row, row, rows
 from clip_invariance.measure.zero_shot import zero_shot_accuracy, zero_shot_scores, zero_shot_weights
 from clip_invariance.models import clip
 from clip_invariance.training import encoders
 from clip_invariance.worlds import dashcam
-from clip_invariance.worlds.dashcam import WORDS
+from clip_invariance.worlds.dashcam import WORDS, Scenes
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
-
-Row = dict[str, Any]
 
 #: What is asked for, and the values of the factor that occur.
 ASKED: dict[str, tuple[int, ...]] = {
@@ -53,58 +53,17 @@ ASKED: dict[str, tuple[int, ...]] = {
     "place": (0, 1),
 }
 #: Matched pairs: factor -> its two values. The car changes its colour as the light does.
-PAIRS = {"light": (0, 1), "pedestrian": (NOBODY, CROSSING), "car_colour": (0, 2)}
+PAIRED = {"light": (0, 1), "pedestrian": (NOBODY, CROSSING), "car_colour": (0, 2)}
 #: Of the factors with few-shot curves.
 FEW = ("light", "pedestrian", "car_colour")
 RED, GREEN = 0, 1
 #: A car may brake needlessly at this share of the green lights.
 FALSE_STOPS = 0.01
 SHUFFLES = 3
+#: Depths at which only probes are asked: parts of the embedding, which nobody uses on their own.
+PARTS = ("span", "rest")
 #: Measured scenes are none of those trained on.
-_MEASURED, _PAIRED = 100_000, 200_000
-
-
-@dataclass(frozen=True)
-class Reader:
-    """An encoder, as far as the measures know it.
-
-    Attributes:
-        features: uint8 pictures (n, 3, h, w) -> depth -> (n, d), any number of depths. "embedding" must be one of
-            them if there are texts.
-        texts: texts -> (m, d) in the space of "embedding"; None for an encoder that knows no words.
-    """
-
-    features: Callable[[Tensor], Mapping[str, Tensor]]
-    texts: Callable[[Sequence[str]], Tensor] | None = None
-
-
-def clip_reader(model: CLIP, captions: Sequence[str]) -> Reader:
-    """One of our CLIPs at four depths; ``captions`` say what it can put into words."""
-    spoken = clip.encode_texts(model, captions)
-    return Reader(
-        lambda images: {str(depth): x for depth, x in depths(model, images, spoken).items()},
-        partial(clip.encode_texts, model),
-    )
-
-
-def wordless_reader(model: CLIP) -> Reader:
-    """The image tower alone, of an encoder that was trained without captions."""
-
-    def features(images: Tensor) -> dict[str, Tensor]:
-        backbone, embedding = backbone_and_embedding(model, images)
-        return {"backbone": backbone, "embedding": embedding}
-
-    return Reader(features)
-
-
-def pixel_reader() -> Reader:
-    """No encoder at all: the pixels, and the pixels without colour."""
-
-    def features(images: Tensor) -> dict[str, Tensor]:
-        pixels = images.float() / 255
-        return {"pixels": pixels.flatten(1), "grey pixels": pixels.mean(1).flatten(1)}
-
-    return Reader(features)
+_MEASURED, _MATCHED = 100_000, 200_000
 
 
 # ---------------------------------------------------------------- pictures
@@ -122,28 +81,31 @@ class Pictures:
 
 
 @lru_cache(maxsize=2)
-def measured_pictures(n: int, seed: int, light_size: str, device: str, size: int = SIZE) -> Pictures:
+def measured_pictures(n: int, seed: int, light_size: str, device: str) -> Pictures:
     """Scenes to measure on, like those of training and none of them."""
-    drawn = scenes(n, seed + _MEASURED, light_size)
-    labels = {factor: _numbered(drawn.labels[factor], values) for factor, values in ASKED.items()}
-    return Pictures(dashcam.render(drawn, size=size, device=device), {f: v.to(device) for f, v in labels.items()})
+    return drawn(sample_scenes(n, seed + _MEASURED, light_size), device)
 
 
-def _numbered(column: Tensor, values: tuple[int, ...]) -> Tensor:
-    return torch.searchsorted(torch.tensor(values), column)
+def drawn(scenes: Scenes, device: str) -> Pictures:
+    """Scenes as pictures of SIZE pixels, with the labels of everything in ASKED."""
+    images = dashcam.render(scenes, size=SIZE, device=device)
+    return Pictures(images, {factor: column.to(device) for factor, column in labels_of(scenes).items()})
+
+
+def labels_of(scenes: Scenes) -> dict[str, Tensor]:
+    """Factor of ASKED -> the values that occur, numbered from 0."""
+    return {factor: torch.searchsorted(torch.tensor(values), scenes.labels[factor]) for factor, values in ASKED.items()}
 
 
 @lru_cache(maxsize=2)
-def matched_pictures(
-    n: int, seed: int, light_size: str, device: str, size: int = SIZE
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Factor of PAIRS -> n pictures with its first and the same n scenes with its second value, noise included."""
-    drawn = scenes(n, seed + _PAIRED, light_size)
+def matched_pictures(n: int, seed: int, light_size: str, device: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Factor of PAIRED -> n pictures with its first and the same n scenes with its second value, noise included."""
+    scenes = sample_scenes(n, seed + _MATCHED, light_size)
 
     def picture(factor: str, value: int) -> Tensor:
-        return dashcam.render(dashcam.change(drawn, factor, value), size=size, device=device)
+        return dashcam.render(dashcam.change(scenes, factor, value), size=SIZE, device=device)
 
-    return {factor: (picture(factor, one), picture(factor, other)) for factor, (one, other) in PAIRS.items()}
+    return {factor: (picture(factor, one), picture(factor, other)) for factor, (one, other) in PAIRED.items()}
 
 
 # ---------------------------------------------------------------- measures
@@ -164,29 +126,31 @@ def read_scenes(reader: Reader, fit: Pictures, test: Pictures, *, shots: Sequenc
         "shuffled", "zero_shot" are accuracies, "false_go" a rate (see :func:`false_go_rate`), "called_red" the share
         of the scenes with a car of that colour whose light the words call red.
     """
-    known, asked = reader.features(fit.images), reader.features(test.images)
-    for depth, x in known.items():
+    fitted, tested = reader.features(fit.images), reader.features(test.images)
+    for depth, x in fitted.items():
+        z = tested[depth]
         probes = fit_probes(x, fit.labels, seed=seed)
-        yield from _rows("probe", depth, probes.accuracy(asked[depth], test.labels))
-        logits = probes.logits(asked[depth])["light"]
+        yield from rows("probe", probes.accuracy(z, test.labels), depth=depth)
+        logits = probes.logits(z)["light"]
         rate = false_go_rate(logits[:, RED] - logits[:, GREEN], test.labels["light"])
-        yield _row("false_go", depth, "light", rate)
-        if depth in ("span", "rest"):
+        yield row("false_go", rate, depth=depth, factor="light")
+        if depth in PARTS:
             continue
-        yield from _rows("knn", depth, knn_accuracy(x, fit.labels, asked[depth], test.labels))
+        yield from rows("knn", knn_accuracy(x, fit.labels, z, test.labels), depth=depth)
         few_labels, few_answers = ({f: part.labels[f] for f in FEW} for part in (fit, test))
-        few = few_shot(x, few_labels, asked[depth], few_answers, counts=shots, seed=seed)
+        few = few_shot(x, few_labels, z, few_answers, counts=shots, seed=seed)
         means = few.groupby(["factor", "count"], sort=False, as_index=False)["accuracy"].mean()
         for factor, count, accuracy in means.itertuples(index=False):
-            yield _row("few_shot", depth, factor, accuracy, count)
+            yield row("few_shot", float(accuracy), depth=depth, factor=str(factor), labels=int(str(count)))
         if depth == "embedding":
             shuffled = [
-                probe_factors(x, fit.labels, asked[depth], test.labels, shuffle=True, seed=seed + 1000 * k)
+                probe_factors(x, fit.labels, z, test.labels, shuffle=True, seed=seed + 1000 * k)
                 for k in range(SHUFFLES)
             ]
-            yield from _rows("shuffled", depth, {f: sum(s[f] for s in shuffled) / SHUFFLES for f in fit.labels})
+            means_of = {f: sum(s[f] for s in shuffled) / SHUFFLES for f in fit.labels}
+            yield from rows("shuffled", means_of, depth=depth)
     if reader.texts is not None:
-        yield from _ask_in_words(reader.texts, asked["embedding"], test.labels)
+        yield from _ask_in_words(reader.texts, tested["embedding"], test.labels)
 
 
 def _ask_in_words(
@@ -194,14 +158,15 @@ def _ask_in_words(
 ) -> Iterator[Row]:
     for factor in labels:
         classes = word_classes(texts, factor)
-        yield _row("zero_shot", "words", factor, zero_shot_accuracy(embedding, classes, labels[factor]))
+        right = zero_shot_accuracy(embedding, classes, labels[factor])
+        yield row("zero_shot", right, depth="words", factor=factor)
         if factor == "light":
             scores = zero_shot_scores(embedding, classes)
             red = scores[:, RED] - scores[:, GREEN]
-            yield _row("false_go", "words", factor, false_go_rate(red, labels[factor]))
+            yield row("false_go", false_go_rate(red, labels[factor]), depth="words", factor=factor)
             for value, colour in enumerate(dashcam.FACTORS["car_colour"]):
-                cars = labels["car_colour"] == value
-                yield _row("called_red", "words", f"{colour} car", float((red[cars] > 0).float().mean()))
+                called_red = red[labels["car_colour"] == value] > 0
+                yield row("called_red", float(called_red.float().mean()), depth="words", factor=f"{colour} car")
 
 
 def word_classes(texts: Callable[[Sequence[str]], Tensor], factor: str) -> Tensor:
@@ -230,11 +195,12 @@ def read_pairs(
     for factor, (one, other) in pairs.items():
         before, after = reader.features(one), reader.features(other)
         for depth, x in before.items():
-            if depth in ("span", "rest"):
+            if depth in PARTS:
                 continue
-            yield _row("d_prime", depth, factor, d_prime(x, after[depth], discriminant=True, seed=seed))
+            detected = d_prime(x, after[depth], discriminant=True, seed=seed)
+            yield row("d_prime", detected, depth=depth, factor=factor)
             apart = float(torch.linalg.vector_norm(x - after[depth], dim=1).mean())
-            yield _row("distance", depth, factor, apart / yardstick[depth])
+            yield row("distance", apart / yardstick[depth], depth=depth, factor=factor)
 
 
 def false_go_rate(stop: Tensor, light: Tensor, false_stops: float = FALSE_STOPS) -> float:
@@ -254,107 +220,91 @@ def false_go_rate(stop: Tensor, light: Tensor, false_stops: float = FALSE_STOPS)
     return float((red <= torch.quantile(green.float(), 1 - false_stops)).float().mean())
 
 
-def _row(metric: str, depth: str, factor: object, value: float, labels: object = 0) -> Row:
-    return {"metric": metric, "depth": depth, "factor": factor, "labels": labels, "value": float(value)}
-
-
-def _rows(metric: str, depth: str, values: Mapping[str, float]) -> Iterator[Row]:
-    return (_row(metric, depth, factor, value) for factor, value in values.items())
-
-
 # ---------------------------------------------------------------- units
 
 
+@dataclass(frozen=True)
+class Amount:
+    """How much an encoder is measured on.
+
+    Attributes:
+        fit, test: pictures that probes are fitted on, and other ones that all is tested on.
+        pairs: matched pairs of each factor in PAIRED.
+        shots: labels per class of the few-shot probes.
+    """
+
+    fit: int
+    test: int
+    pairs: int
+    shots: tuple[int, ...]
+
+    def pictures(self, seed: int, light_size: str, device: str) -> tuple[Pictures, Pictures]:
+        """To fit on and to test on."""
+        both = measured_pictures(self.fit + self.test, seed, light_size, device)
+        return both[: self.fit], both[self.fit :]
+
+
+def restored(encoder: pd.DataFrame, arm: Arm, seed: int, device: str, step: int | None = None) -> CLIP:
+    """The encoder from the table of :func:`training.train`, by default as it was at the end."""
+    return encoders.trained(
+        encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=arm.embed_dim, step=step, device=device
+    )
+
+
 def measure(
-    objective: Objective,
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    filler: bool,
-    masked: bool,
-    steps: int,
-    images: int,
-    fit: int,
-    test: int,
-    pairs: int,
-    shots: Sequence[int],
-    seed: int,
-    device: str,
-    encoder: pd.DataFrame,
+    arm: Arm, schedule: Schedule, amount: Amount, seed: int, device: str, encoder: pd.DataFrame
 ) -> pd.DataFrame:
-    """All measures of one trained encoder; the first eight arguments are those it was trained with.
+    """All measures of one trained encoder.
 
     Args:
-        fit, test, pairs: pictures to fit on, to test on, and matched pairs.
-        shots: labels per class of the few-shot probes.
-        encoder: the table of :func:`dashcam_training.train`.
+        arm, schedule, seed, device: as it was trained.
+        amount: how much it is measured on.
+        encoder: the table of :func:`training.train`.
 
     Returns:
         see :func:`read_scenes` and :func:`read_pairs`.
     """
-    model = encoders.trained(encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, device=device)
-    if objective == "captions":
-        shown = scenes(images, seed, light_size)
-        reader = clip_reader(model, captions_of(shown, mention, filler, seed).texts)
+    model = restored(encoder, arm, seed, device)
+    if arm.objective == "captions":
+        scenes = sample_scenes(schedule.images, seed, arm.light_size)
+        reader = clip_reader(model, captions_of(scenes, arm.mention, arm.filler, seed).texts)
     else:
         reader = wordless_reader(model)
-    return _measured(reader, light_size, fit, test, pairs, shots, seed, device)
+    return _measured(reader, arm.light_size, amount, seed, device)
 
 
-def measure_pixels(
-    light_size: str, fit: int, test: int, pairs: int, shots: Sequence[int], seed: int, device: str
-) -> pd.DataFrame:
+def measure_pixels(light_size: str, amount: Amount, seed: int, device: str) -> pd.DataFrame:
     """The same measures without an encoder; arguments and result as :func:`measure`."""
-    return _measured(pixel_reader(), light_size, fit, test, pairs, shots, seed, device)
+    return _measured(pixel_reader(), light_size, amount, seed, device)
 
 
-def _measured(
-    reader: Reader, light_size: str, fit: int, test: int, pairs: int, shots: Sequence[int], seed: int, device: str
-) -> pd.DataFrame:
-    pictures = measured_pictures(fit + test, seed, light_size, device)
-    known, asked = pictures[:fit], pictures[fit:]
-    rows = [
-        *read_scenes(reader, known, asked, shots=shots, seed=seed),
-        *read_pairs(reader, matched_pictures(pairs, seed, light_size, device), asked, seed=seed),
-    ]
-    return pd.DataFrame(rows)
+def _measured(reader: Reader, light_size: str, amount: Amount, seed: int, device: str) -> pd.DataFrame:
+    fit, test = amount.pictures(seed, light_size, device)
+    return pd.DataFrame(
+        [
+            *read_scenes(reader, fit, test, shots=amount.shots, seed=seed),
+            *read_pairs(reader, matched_pictures(amount.pairs, seed, light_size, device), test, seed=seed),
+        ]
+    )
 
 
-def measure_course(
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    steps: int,
-    fit: int,
-    test: int,
-    seed: int,
-    device: str,
-    encoder: pd.DataFrame,
-) -> pd.DataFrame:
-    """What can be read at each moment of a training whose weights were kept; ``steps`` is all of it.
+def measure_course(arm: Arm, amount: Amount, seed: int, device: str, encoder: pd.DataFrame) -> pd.DataFrame:
+    """What can be read at each moment of a training whose weights were kept; arguments as for :func:`measure`.
 
     Returns:
         rows as :func:`read_scenes` with a column ``at``, the number of steps; metrics "probe" and "zero_shot".
     """
-    pictures = measured_pictures(fit + test, seed, light_size, device)
-    known, asked = pictures[:fit], pictures[fit:]
-    answers, wanted = ({f: part.labels[f] for f in FEW} for part in (known, asked))
-    rows = []
+    fit, test = amount.pictures(seed, arm.light_size, device)
+    answers, wanted = ({f: part.labels[f] for f in FEW} for part in (fit, test))
+    found: list[Row] = []
     for at in encoder.step.tolist():
-        model = encoders.trained(
-            encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, step=at, device=device
-        )
+        model = restored(encoder, arm, seed, device, at)
         reader = wordless_reader(model)
-        x, y = reader.features(known.images), reader.features(asked.images)
-        found = [
-            row
-            for depth in x
-            for row in _rows("probe", depth, probe_factors(x[depth], answers, y[depth], wanted, seed=seed))
-        ]
+        x, z = reader.features(fit.images), reader.features(test.images)
+        for depth in x:
+            found += rows("probe", probe_factors(x[depth], answers, z[depth], wanted, seed=seed), depth=depth, at=at)
         for factor in FEW:
             classes = word_classes(partial(clip.encode_texts, model), factor)
-            found.append(
-                _row("zero_shot", "words", factor, zero_shot_accuracy(y["embedding"], classes, wanted[factor]))
-            )
-        rows += [row | {"at": at, "steps": steps} for row in found]
-    return pd.DataFrame(rows)
+            right = zero_shot_accuracy(z["embedding"], classes, wanted[factor])
+            found.append(row("zero_shot", right, depth="words", factor=factor, at=at))
+    return pd.DataFrame(found)

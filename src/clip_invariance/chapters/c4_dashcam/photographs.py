@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from clip_invariance.chapters.c4_dashcam.measures import word_classes
-from clip_invariance.chapters.c4_dashcam.training import SIZE, TOWER, Objective, scenes
+from clip_invariance.chapters.c4_dashcam.measures import restored, word_classes
+from clip_invariance.chapters.c4_dashcam.training import SIZE, Arm, sample_scenes
 from clip_invariance.measure.decodability import few_shot, fit_probes, knn_answers
+from clip_invariance.measure.tables import Row, row
 from clip_invariance.measure.zero_shot import zero_shot_scores
 from clip_invariance.models import clip, imagenet
-from clip_invariance.training import encoders
 from clip_invariance.worlds import dashcam, traffic_lights
 from clip_invariance.worlds.dashcam import Scenes
 from clip_invariance.worlds.traffic_lights import COUNTS, NAMES, SPLITS, Photographs, Split
-
-Row = dict[str, Any]
 
 #: Side of the photographs as pixels for a probe, as pictures to paste, and for the encoder that learned ImageNet.
 PIXELS, PASTED, ENCODED = 16, 32, imagenet.SIZE
 #: The smallest light that the world draws: its glow does not reach out from behind a photograph.
 _HIDDEN = 0.4
 _PASTED = 400_000
+#: Scenes in which a test photograph appears; training photographs appear in one.
+COPIES = 3
 #: Right answers, in percent, of whoever says red to every test photograph.
 ALWAYS_RED = 100 * COUNTS["test"]["red"] / (COUNTS["test"]["red"] + COUNTS["test"]["green"])
 _BACKBONE = "backbone_"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is read.
+
+    Attributes:
+        most: photographs of each split; see :func:`chosen`.
+        shots: labels per class of the few-shot probes.
+    """
+
+    most: int
+    shots: tuple[int, ...]
 
 
 def inventory() -> pd.DataFrame:
@@ -41,14 +54,14 @@ def inventory() -> pd.DataFrame:
     for split in SPLITS:
         loaded = traffic_lights.load(split, PIXELS)
         for number, name in enumerate(NAMES):
-            hurt = [line for line in loaded.skipped if f"/dataset_{split}/{name}/" in line]
+            damaged = [line for line in loaded.skipped if f"/dataset_{split}/{name}/" in line]
             rows.append(
                 {
                     "split": split,
                     "class": name,
                     "photographs": int((loaded.labels == number).sum()),
-                    "left_out": len(hurt),
-                    "damage": "; ".join(hurt),
+                    "left_out": len(damaged),
+                    "damage": "; ".join(damaged),
                 }
             )
     return pd.DataFrame(rows)
@@ -73,36 +86,35 @@ def encode(split: Split, most: int, device: str) -> pd.DataFrame:
     Returns:
         column "label" (0 red, 1 green) and the features before the classes.
     """
-    shown = chosen(split, ENCODED, most)
-    features = imagenet.encoder(device, ENCODED)(shown.images)["backbone"]
+    photographs = chosen(split, ENCODED, most)
+    features = imagenet.encoder(device, ENCODED)(photographs.images)["backbone"]
     table = pd.DataFrame(features.numpy()).add_prefix(_BACKBONE)
-    return table.assign(label=shown.labels.numpy())
+    return table.assign(label=photographs.labels.numpy())
 
 
-def read_alone(
-    shots: Sequence[int], most: int, seed: int, device: str, train: pd.DataFrame, test: pd.DataFrame
-) -> pd.DataFrame:
+def read_alone(amount: Amount, seed: int, device: str, train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Red or green, from photographs alone: ImageNet features, small pictures, small grey pictures.
 
     Args:
-        shots: labels per class.
-        most: see :func:`chosen`.
+        amount: how much.
         seed: of the choice of labels.
         train, test: see :func:`encode`.
 
     Returns:
-        rows representation, labels (per class; 0: all), metric ("probe", "nearest"), photograph, value. With all labels
-        there is a row for each test photograph, 1 if it was classified right; with few, one row for the accuracy.
+        rows as :func:`measure.tables.row` with depth (what was read), labels (per class; 0: all), metric ("probe",
+        "nearest") and photograph. With all labels there is a row for each test photograph, 1 if it was classified right;
+        with few, one row for the accuracy.
     """
-    parts = {split: chosen(split, PIXELS, most) for split in SPLITS}
+    parts = {split: chosen(split, PIXELS, amount.most) for split in SPLITS}
     pixels = {split: part.images.float().flatten(1) / 255 for split, part in parts.items()}
     grey = {split: part.images.float().mean(1).flatten(1) / 255 for split, part in parts.items()}
     learned: dict[Split, Tensor] = {"train": _features(train), "test": _features(test)}
     labels = {split: {"light": part.labels} for split, part in parts.items()}
-    rows: list[Row] = []
-    for name, x in (("ImageNet features", learned), ("pixels", pixels), ("grey pixels", grey)):
-        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        found
+        for name, x in (("ImageNet features", learned), ("pixels", pixels), ("grey pixels", grey))
+        for found in _read(name, x, labels, amount.shots, seed)
+    )
 
 
 def _features(table: pd.DataFrame) -> Tensor:
@@ -110,37 +122,37 @@ def _features(table: pd.DataFrame) -> Tensor:
 
 
 def _read(
+    depth: str,
     x: Mapping[Split, Tensor],
     labels: Mapping[Split, Mapping[str, Tensor]],
     shots: Sequence[int],
     seed: int,
     copies: int = 1,
 ) -> Iterator[Row]:
-    known = x["train"], labels["train"], x["test"], labels["test"]
-    few = few_shot(*known, counts=shots, seed=seed)
+    few = few_shot(x["train"], labels["train"], x["test"], labels["test"], counts=shots, seed=seed)
     for count, accuracy in few.groupby("count")["accuracy"].mean().items():
-        yield {"metric": "probe", "labels": count, "value": float(accuracy)}
-    asked, answers = x["test"], labels["test"]["light"]
-    yield from _each(
-        "probe", fit_probes(x["train"], labels["train"], seed=seed).answers(asked)["light"], answers, copies
-    )
-    yield from _each("nearest", knn_answers(x["train"], labels["train"], asked, k=1)["light"], answers, copies)
+        yield row("probe", float(accuracy), depth=depth, factor="light", labels=int(str(count)))
+    right = labels["test"]["light"]
+    answers = fit_probes(x["train"], labels["train"], seed=seed).answers(x["test"])["light"]
+    yield from _each("probe", depth, answers, right, copies)
+    answers = knn_answers(x["train"], labels["train"], x["test"], k=1)["light"]
+    yield from _each("nearest", depth, answers, right, copies)
 
 
-def _each(metric: str, said: Tensor, answers: Tensor, copies: int = 1) -> Iterator[Row]:
+def _each(metric: str, depth: str, answers: Tensor, right: Tensor, copies: int = 1) -> Iterator[Row]:
     """Whether each photograph was classified right, or how many of its copies, one behind the other."""
-    right = (said == answers.to(said.device)).float().unflatten(0, (copies, -1)).mean(0)
-    for number, value in enumerate(right.tolist()):
-        yield {"metric": metric, "labels": 0, "photograph": number, "value": value}
+    shares = (answers == right.to(answers.device)).float().unflatten(0, (copies, -1)).mean(0)
+    for number, value in enumerate(shares.tolist()):
+        yield row(metric, value, depth=depth, factor="light", photograph=number)
 
 
 # ---------------------------------------------------------------- pasted
 
 
-def light_boxes(shown: Scenes, size: int = SIZE) -> Tensor:
+def light_boxes(scenes: Scenes, size: int = SIZE) -> Tensor:
     """Where the light of each scene is: float (n, 4) left, top, right, bottom in pixels."""
-    seen = dashcam.masks(shown, size=size)["light"].int()
-    across, down = seen.amax(1), seen.amax(2)
+    covered = dashcam.masks(scenes, size=size)["light"].int()
+    across, down = covered.amax(1), covered.amax(2)
     edges = [
         across.argmax(1),
         down.argmax(1),
@@ -160,13 +172,13 @@ def pasted(split: Split, copies: int, most: int, light_size: str, seed: int, dev
     """
     photographs = chosen(split, PASTED, most)
     n = copies * len(photographs)
-    shown = scenes(n, seed + _PASTED + SPLITS.index(split), light_size)
-    bare = dashcam.render(dashcam.change(shown, "light_scale", _HIDDEN), size=SIZE)
-    nuisances = shown.nuisances
+    scenes = sample_scenes(n, seed + _PASTED + SPLITS.index(split), light_size)
+    bare = dashcam.render(dashcam.change(scenes, "light_scale", _HIDDEN), size=SIZE)
+    nuisances = scenes.nuisances
     pictures = traffic_lights.paste(
         bare,
         photographs.images.repeat(copies, 1, 1, 1),
-        light_boxes(shown),
+        light_boxes(scenes),
         gains=nuisances["exposure"],
         blur=(nuisances["blur"] / 2).sqrt(),  # the standard deviation of the world's own blur
         noise=255 * nuisances["noise"],
@@ -175,42 +187,29 @@ def pasted(split: Split, copies: int, most: int, light_size: str, seed: int, dev
     return pictures.to(device), photographs.labels.repeat(copies).to(device)
 
 
-def read_pasted(
-    objective: Objective,
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    shots: Sequence[int],
-    copies: int,
-    most: int,
-    seed: int,
-    device: str,
-    encoder: pd.DataFrame,
-) -> pd.DataFrame:
+def read_pasted(arm: Arm, amount: Amount, seed: int, device: str, encoder: pd.DataFrame) -> pd.DataFrame:
     """Red or green, from scenes with a photographed light, by one of the chapter's encoders.
 
     Args:
-        objective, mention, light_size, embed_dim, seed, encoder: see :func:`dashcam_training.train`.
-        shots, most: as in :func:`read_alone`.
-        copies: scenes for each test photograph; training photographs appear once.
+        arm, seed, encoder: see :func:`measures.measure`.
+        amount: how much.
 
     Returns:
-        rows as :func:`read_alone`; representation is "embedding", "backbone" or, for metric "zero_shot", "words".
+        rows as :func:`read_alone`; depth is "embedding", "backbone" or, for metric "zero_shot", "words".
     """
-    model = encoders.trained(encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, device=device)
+    model = restored(encoder, arm, seed, device)
     pictures: dict[Split, Tensor] = {}
     labels: dict[Split, dict[str, Tensor]] = {}
     for split in SPLITS:
-        times = copies if split == "test" else 1
-        pictures[split], answers = pasted(split, times, most, light_size, seed, device)
+        copies = COPIES if split == "test" else 1
+        pictures[split], answers = pasted(split, copies, amount.most, arm.light_size, seed, device)
         labels[split] = {"light": answers}
-    rows: list[Row] = []
-    for name, encode_images in (("embedding", clip.embed), ("backbone", clip.backbone)):
+    found: list[Row] = []
+    for depth, encode_images in (("embedding", clip.embed), ("backbone", clip.backbone)):
         x = {split: encode_images(model, images) for split, images in pictures.items()}
-        rows += [row | {"representation": name} for row in _read(x, labels, shots, seed, copies)]
-        if name == "embedding" and objective == "captions":
+        found += _read(depth, x, labels, amount.shots, seed, COPIES)
+        if depth == "embedding" and arm.objective == "captions":
             classes = word_classes(lambda texts: clip.encode_texts(model, texts), "light")
-            said = zero_shot_scores(x["test"], classes).argmax(1)
-            each = _each("zero_shot", said, labels["test"]["light"], copies)
-            rows += [row | {"representation": "words"} for row in each]
-    return pd.DataFrame(rows)
+            answers = zero_shot_scores(x["test"], classes).argmax(1)
+            found += _each("zero_shot", "words", answers, labels["test"]["light"], COPIES)
+    return pd.DataFrame(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -14,14 +15,15 @@ from clip_invariance.chapters.c4_dashcam.measures import (
     FALSE_STOPS,
     GREEN,
     RED,
-    measured_pictures,
+    Amount,
+    restored,
     word_classes,
 )
-from clip_invariance.chapters.c4_dashcam.training import CROSSING, LIGHT_SIZES, NOBODY, SIZE, TOWER, scenes
+from clip_invariance.chapters.c4_dashcam.training import CROSSING, LIGHT_SIZES, NOBODY, SIZE, Arm, sample_scenes
 from clip_invariance.measure.decodability import fit_probes
+from clip_invariance.measure.tables import select
 from clip_invariance.measure.zero_shot import zero_shot_scores
 from clip_invariance.models import clip
-from clip_invariance.training import encoders
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS, Scenes
 
@@ -50,12 +52,12 @@ CHANGES: dict[str, dict[str, int]] = {
 BEST = 3
 
 
-def essay_scene(light_size: str) -> Scenes:
-    """The scene of PICTURE."""
-    shown = scenes(1, SCENE_SEED, light_size)
-    for name, value in PICTURE.items():
-        shown = dashcam.change(shown, name, value)
-    return shown
+def essay_scene(light_size: str, **changes: int) -> Scenes:
+    """The scene of PICTURE, or one of its counterfactuals."""
+    scene = sample_scenes(1, SCENE_SEED, light_size)
+    for name, value in (PICTURE | changes).items():
+        scene = dashcam.change(scene, name, value)
+    return scene
 
 
 def gallery() -> pd.DataFrame:
@@ -64,17 +66,15 @@ def gallery() -> pd.DataFrame:
     Returns:
         one row per line of pixels: set, name, row, pixels (hexadecimal, six digits a pixel).
     """
-    rows = []
+    lines = []
     for light_size in LIGHT_SIZES:
         for name, changes in CHANGES.items():
-            shown = essay_scene(light_size)
-            for factor, value in changes.items():
-                shown = dashcam.change(shown, factor, value)
-            rows += _lines(dashcam.render(shown, size=SIZE)[0], {"set": f"{light_size} light", "name": name})
-    random = dashcam.render(scenes(len(CHANGES), SCENE_SEED + 1, "small"), size=SIZE)
+            picture = dashcam.render(essay_scene(light_size, **changes), size=SIZE)[0]
+            lines += _lines(picture, {"set": f"{light_size} light", "name": name})
+    random = dashcam.render(sample_scenes(len(CHANGES), SCENE_SEED + 1, "small"), size=SIZE)
     for number, picture in enumerate(random):
-        rows += _lines(picture, {"set": "at random", "name": str(number)})
-    return pd.DataFrame(rows)
+        lines += _lines(picture, {"set": "at random", "name": str(number)})
+    return pd.DataFrame(lines)
 
 
 def _lines(picture: Tensor, names: dict[str, str]) -> list[dict[str, object]]:
@@ -85,50 +85,35 @@ def _lines(picture: Tensor, names: dict[str, str]) -> list[dict[str, object]]:
 
 def candidate_captions() -> list[str]:
     """One caption for every car colour, body, light and pedestrian that occur."""
-    said = ("car_colour", "body", "light", "pedestrian")
-    values = list(itertools.product(*(ASKED[factor] for factor in said)))
+    named = ("car_colour", "body", "light", "pedestrian")
+    values = list(itertools.product(*(ASKED[factor] for factor in named)))
     labels = {factor: torch.zeros(len(values), dtype=torch.int64) for factor in dashcam.FACTORS}
-    labels |= dict(zip(said, torch.tensor(values).unbind(1), strict=True))
-    return CaptionPolicy(dict.fromkeys(said, 1.0), varied=False).sample(WORDS, labels, 0).strings()
+    labels |= dict(zip(named, torch.tensor(values).unbind(1), strict=True))
+    return CaptionPolicy(dict.fromkeys(named, 1.0), varied=False).sample(WORDS, labels, 0).strings()
 
 
-def tell(
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    fit: int,
-    test: int,
-    seed: int,
-    device: str,
-    encoder: pd.DataFrame,
-) -> pd.DataFrame:
+def tell(arm: Arm, amount: Amount, seed: int, device: str, encoder: pd.DataFrame) -> pd.DataFrame:
     """What one encoder makes of the essay's picture with a red and with a green light.
 
     Args:
-        mention, light_size, embed_dim, seed, encoder: see :func:`dashcam_training.train`.
-        fit: pictures that the probe is fitted on.
-        test: pictures whose green lights set the threshold of the decision.
+        arm, seed, device, encoder: see :func:`measures.measure`.
+        amount: how many pictures the probe is fitted on, and of how many the green lights set the threshold.
 
     Returns:
         rows with light ("red" or "green"), kind, rank, text, value. Kinds: "caption", the nearest captions with
         their cosine; "decision", stop or go by "words" and by "probe", where ``value`` is what speaks for stopping in
         excess of the threshold; "pair", the cosine of the two pictures.
     """
-    model = encoders.trained(encoder, tower=TOWER, size=SIZE, seed=seed, embed_dim=embed_dim, device=device)
-    pair = torch.cat(
-        [
-            dashcam.render(dashcam.change(essay_scene(light_size), "light", value), size=SIZE, device=device)
-            for value in (RED, GREEN)
-        ]
-    )
-    seen = clip.embed(model, pair)
-    texts = candidate_captions()
-    cosines = seen @ clip.encode_texts(model, texts).mT
+    model = restored(encoder, arm, seed, device)
+    scenes = [essay_scene(arm.light_size, light=value) for value in (RED, GREEN)]
+    pair = clip.embed(model, torch.cat([dashcam.render(scene, size=SIZE, device=device) for scene in scenes]))
+    captions = candidate_captions()
+    cosines = pair @ clip.encode_texts(model, captions).mT
 
-    pictures = measured_pictures(fit + test, seed, light_size, device)
-    known, asked = (clip.embed(model, part.images) for part in (pictures[:fit], pictures[fit:]))
-    greens = pictures.labels["light"][fit:] == GREEN
-    probes = fit_probes(known, {"light": pictures.labels["light"][:fit]}, seed=seed)
+    fit, test = amount.pictures(seed, arm.light_size, device)
+    fitted, tested = (clip.embed(model, part.images) for part in (fit, test))
+    greens = test.labels["light"] == GREEN
+    probes = fit_probes(fitted, {"light": fit.labels["light"]}, seed=seed)
     classes = word_classes(lambda wordings: clip.encode_texts(model, wordings), "light")
 
     def excess(score: Tensor, others: Tensor) -> list[float]:
@@ -136,31 +121,31 @@ def tell(
         red, usual = score[:, RED] - score[:, GREEN], others[:, RED] - others[:, GREEN]
         return [float(x) for x in red - torch.quantile(usual[greens].float(), 1 - FALSE_STOPS)]
 
-    by = {
-        "words": excess(zero_shot_scores(seen, classes), zero_shot_scores(asked, classes)),
-        "probe": excess(probes.logits(seen)["light"], probes.logits(asked)["light"]),
+    decisions = {
+        "words": excess(zero_shot_scores(pair, classes), zero_shot_scores(tested, classes)),
+        "probe": excess(probes.logits(pair)["light"], probes.logits(tested)["light"]),
     }
     rows: list[dict[str, object]] = []
     for number, light in enumerate(dashcam.FACTORS["light"]):
         nearest, which = cosines[number].topk(BEST)
         for rank, (value, caption) in enumerate(zip(nearest.tolist(), which.tolist(), strict=True)):
-            rows.append({"light": light, "kind": "caption", "rank": rank, "text": texts[caption], "value": value})
-        for rank, (name, found) in enumerate(by.items()):
-            rows.append({"light": light, "kind": "decision", "rank": rank, "text": name, "value": found[number]})
-        rows.append({"light": light, "kind": "pair", "rank": 0, "text": "", "value": float(seen[0] @ seen[1])})
+            rows.append({"light": light, "kind": "caption", "rank": rank, "text": captions[caption], "value": value})
+        for rank, (by, excesses) in enumerate(decisions.items()):
+            rows.append({"light": light, "kind": "decision", "rank": rank, "text": by, "value": excesses[number]})
+        rows.append({"light": light, "kind": "pair", "rank": 0, "text": "", "value": float(pair[0] @ pair[1])})
     return pd.DataFrame(rows)
 
 
-def pair_pixels(light_size: str) -> pd.DataFrame:
-    """The pair that :func:`tell` speaks of, as text: light, row, pixels."""
-    rows = []
+def with_pictures(answers: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+    """The answers of :func:`tell` for some encoders, and the pictures that they are about, in one table.
+
+    Returns:
+        mention (of the encoder; none for pictures), light, kind, rank, text, value, row, pixels.
+    """
+    columns = ["mention", "light", "kind", "rank", "text", "value"]
+    parts = [select(answers, arm=arm).assign(mention=arm.mention)[columns] for arm in arms]
+    lines = []
     for value, light in enumerate(dashcam.FACTORS["light"]):
-        picture = dashcam.render(dashcam.change(essay_scene(light_size), "light", value), size=SIZE)[0]
-        rows += _lines(picture, {"light": light})
-    return pd.DataFrame(rows)
-
-
-def with_pictures(told: pd.DataFrame, light_size: str) -> pd.DataFrame:
-    """The answers of :func:`tell` and the pictures that they are about, in one table (pictures have no ``mention``)."""
-    answers = told[["mention", "light", "kind", "rank", "text", "value"]]
-    return pd.concat([answers, pair_pixels(light_size)], ignore_index=True)
+        picture = dashcam.render(essay_scene(arms[0].light_size, light=value), size=SIZE)[0]
+        lines += _lines(picture, {"light": light})
+    return pd.concat([*parts, pd.DataFrame(lines)], ignore_index=True)

@@ -1,18 +1,18 @@
-"""Chapter 4, training: encoders of dashcam pictures whose captions always name the car ahead, and their controls.
+"""Chapter 4, training: one encoder of dashcam pictures whose captions always name the car ahead, or one of its controls.
 
-One function trains one encoder. Nothing that measures is imported here, so that measures can change without training
-again; which encoders a profile trains stands in :mod:`chapters.c4_dashcam.arms`.
+An :class:`Arm` is all that tells one encoder from another; which arms there are stands in
+:mod:`chapters.c4_dashcam.arms`. Nothing that measures is imported here, and no list of arms: a new measure or a new arm
+trains nothing again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 import pandas as pd
-import torch
-from torch import Tensor
+from torch import Generator, Tensor, randint
 
 from clip_invariance.captions import CaptionPolicy, Captions
 from clip_invariance.errors import UsageError
@@ -21,7 +21,8 @@ from clip_invariance.training import encoders, labels, views
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import WORDS, Scenes
 
-#: What an encoder is trained on: captions; labels of what captions may leave out; two views of each picture.
+#: What an encoder is trained on: captions; labels of what captions may leave out (cross-entropy: the ceiling); two views
+#: of each picture (SimCLR).
 Objective = Literal["captions", "labels", "views"]
 
 #: What every caption says; it says nothing else but what is under study.
@@ -45,7 +46,56 @@ TOWER: clip.Tower = "conv"
 _APART = 1_000_003
 
 
-def scenes(n: int, seed: int, light_size: str) -> Scenes:
+@dataclass(frozen=True)
+class Arm:
+    """One encoder: how it differs from the one that the chapter is about, which is ``Arm()``.
+
+    Attributes:
+        objective: "captions", "labels" or "views".
+        mention: rate at which captions mention the light, and independently the pedestrian.
+        light_size: "small" or "large".
+        embed_dim: width of the embedding.
+        filler: replace an omitted mention by equally many words that say nothing.
+        masked: pictures with equal captions are no negatives of one another.
+        length: training steps, in multiples of the usual number; 0 is the untrained control.
+        course: keep the weights at several moments of the training as well (captions only).
+        since: the smallest profile that trains it: "quick", "standard" or "full". No part of what it is.
+    """
+
+    objective: Objective = "captions"
+    mention: float = 0.0
+    light_size: str = "small"
+    embed_dim: int = 64
+    filler: bool = False
+    masked: bool = False
+    length: int = 1
+    course: bool = False
+    since: str = field(default="quick", compare=False)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How much an encoder of the usual length sees.
+
+    Attributes:
+        steps: gradient steps.
+        images: training pictures.
+    """
+
+    steps: int
+    images: int
+
+    def of(self, arm: Arm) -> int:
+        """Gradient steps of an arm."""
+        return arm.length * self.steps
+
+    def kept(self, arm: Arm) -> list[int]:
+        """Numbers of steps after which the weights of an arm are kept, the end left out."""
+        usual, steps = self.steps, self.of(arm)
+        return [at for at in (usual // 4, usual // 2, usual, 2 * usual) if at < steps] if arm.course else []
+
+
+def sample_scenes(n: int, seed: int, light_size: str) -> Scenes:
     """Random scenes with a small or a large light; the two are the same scenes otherwise.
 
     In half of them somebody crosses, in the others nobody is there. All factors are independent of one another.
@@ -55,13 +105,13 @@ def scenes(n: int, seed: int, light_size: str) -> Scenes:
     """
     if light_size not in LIGHT_SIZES:
         raise UsageError(f"light_size={light_size!r}: choose one of {', '.join(LIGHT_SIZES)}")
-    generator = torch.Generator().manual_seed(seed + _APART)
-    weather = torch.randint(WEATHERS, (n,), generator=generator)
-    pedestrian = NOBODY + (CROSSING - NOBODY) * torch.randint(2, (n,), generator=generator)
-    drawn = dashcam.sample(n, seed, given={"weather": weather, "pedestrian": pedestrian})
+    generator = Generator().manual_seed(seed + _APART)
+    weather = randint(WEATHERS, (n,), generator=generator)
+    pedestrian = NOBODY + (CROSSING - NOBODY) * randint(2, (n,), generator=generator)
+    scenes = dashcam.sample(n, seed, given={"weather": weather, "pedestrian": pedestrian})
     for name, factor in (("light_scale", LIGHT_SIZES[light_size]), ("pedestrian_scale", PEDESTRIAN)):
-        drawn = dashcam.change(drawn, name, drawn.nuisances[name] * factor)
-    return drawn
+        scenes = dashcam.change(scenes, name, scenes.nuisances[name] * factor)
+    return scenes
 
 
 def policy(mention: float, filler: bool = False) -> CaptionPolicy:
@@ -69,43 +119,24 @@ def policy(mention: float, filler: bool = False) -> CaptionPolicy:
     return CaptionPolicy(CAR | dict.fromkeys(STUDIED, mention), filler=STUDIED if filler else ())
 
 
-def captions_of(shown: Scenes, mention: float, filler: bool, seed: int) -> Captions:
+def captions_of(scenes: Scenes, mention: float, filler: bool, seed: int) -> Captions:
     """The captions that an encoder is trained with."""
-    return policy(mention, filler).sample(WORDS, shown.labels, seed)
+    return policy(mention, filler).sample(WORDS, scenes.labels, seed)
 
 
 @lru_cache(maxsize=2)
 def training_pictures(n: int, seed: int, light_size: str, device: str) -> tuple[Scenes, Tensor]:
     """Scenes and uint8 pictures (n, 3, SIZE, SIZE), drawn once for all arms that a process trains on them."""
-    drawn = scenes(n, seed, light_size)
-    return drawn, dashcam.render(drawn, size=SIZE, device=device)
+    scenes = sample_scenes(n, seed, light_size)
+    return scenes, dashcam.render(scenes, size=SIZE, device=device)
 
 
-def train(
-    objective: Objective,
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    filler: bool,
-    masked: bool,
-    steps: int,
-    keep_at: Sequence[int],
-    images: int,
-    seed: int,
-    device: str,
-) -> pd.DataFrame:
+def train(arm: Arm, schedule: Schedule, seed: int, device: str) -> pd.DataFrame:
     """Train one encoder.
 
     Args:
-        objective: "captions", "labels" (cross-entropy on light and pedestrian: the ceiling) or "views" (SimCLR).
-        mention: rate at which captions mention the light, and independently the pedestrian.
-        light_size: "small" or "large".
-        embed_dim: width of the embedding.
-        filler: replace an omitted mention by equally many words that say nothing.
-        masked: pictures with equal captions are no negatives of one another.
-        steps: gradient steps; 0 for the untrained control.
-        keep_at: numbers of steps after which to keep the weights as well (captions only).
-        images: training pictures.
+        arm: which one.
+        schedule: steps and pictures.
         seed: of scenes, captions, initialisation and order.
         device: "cpu" or "cuda".
 
@@ -115,54 +146,43 @@ def train(
     Raises:
         UsageError: for an unknown objective or size of the light.
     """
-    told = plan(objective, mention, light_size, embed_dim, filler, masked, steps, keep_at, images, seed, device)
-    if told is not None:
-        return encoders.fit(told)
-    shown, pictures = training_pictures(images, seed, light_size, device)
-    model = clip.create(TOWER, size=SIZE, embed_dim=embed_dim, seed=seed, device=device)
+    on_captions = plan(arm, schedule, seed, device)
+    if on_captions is not None:
+        return encoders.fit(on_captions)
+    scenes, pictures = training_pictures(schedule.images, seed, arm.light_size, device)
+    model = clip.create(TOWER, size=SIZE, embed_dim=arm.embed_dim, seed=seed, device=device)
     clip.calibrate_batch_norm(model, pictures)
-    if objective == "labels":
-        wanted = {factor: shown.labels[factor] for factor in STUDIED}
-        labels.fit(model, pictures, wanted, steps=steps, batch=BATCH, rate=RATE, seed=seed)
-    elif objective == "views":
+    steps = schedule.of(arm)
+    if arm.objective == "labels":
+        answers = {factor: scenes.labels[factor] for factor in STUDIED}
+        labels.fit(model, pictures, answers, steps=steps, batch=BATCH, rate=RATE, seed=seed)
+    elif arm.objective == "views":
         views.fit(model, pictures, steps=steps, batch=BATCH, rate=RATE, seed=seed)
     else:
-        raise UsageError(f"objective={objective!r}: choose captions, labels or views")
+        raise UsageError(f"objective={arm.objective!r}: choose captions, labels or views")
     return pd.DataFrame([{"step": steps, "weights": clip.weights(model, ["a"])}])
 
 
-def plan(
-    objective: Objective,
-    mention: float,
-    light_size: str,
-    embed_dim: int,
-    filler: bool,
-    masked: bool,
-    steps: int,
-    keep_at: Sequence[int],
-    images: int,
-    seed: int,
-    device: str,
-) -> encoders.Plan | None:
+def plan(arm: Arm, schedule: Schedule, seed: int, device: str) -> encoders.Plan | None:
     """How :func:`train` trains on captions; None for the controls without."""
-    if objective != "captions":
+    if arm.objective != "captions":
         return None
 
     def data() -> tuple[Tensor, Captions]:
-        shown, pictures = training_pictures(images, seed, light_size, device)
-        return pictures, captions_of(shown, mention, filler, seed)
+        scenes, pictures = training_pictures(schedule.images, seed, arm.light_size, device)
+        return pictures, captions_of(scenes, arm.mention, arm.filler, seed)
 
     return encoders.Plan(
         data,
-        images=images,
+        images=schedule.images,
         size=SIZE,
         tower=TOWER,
-        embed_dim=embed_dim,
-        steps=steps,
+        embed_dim=arm.embed_dim,
+        steps=schedule.of(arm),
         batch=BATCH,
         rate=RATE,
         seed=seed,
         device=device,
-        mask_duplicates=masked,
-        keep_at=keep_at,
+        mask_duplicates=arm.masked,
+        keep_at=schedule.kept(arm),
     )

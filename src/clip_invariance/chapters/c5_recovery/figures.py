@@ -8,30 +8,29 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from clip_invariance.chapters.c4_dashcam.figures import FACTOR_NAMES
+from clip_invariance.chapters.c4_dashcam.arms import LONGER, SILENT
+from clip_invariance.chapters.c4_dashcam.figures import ROWS
+from clip_invariance.chapters.c4_dashcam.tables import CHANCE
+from clip_invariance.chapters.c5_recovery.arms import BESIDE, EVERYTHING, FIFTH, UNTRAINED
 from clip_invariance.chapters.c5_recovery.pictures import USUAL
-from clip_invariance.chapters.c5_recovery.recovery import (
+from clip_invariance.chapters.c5_recovery.tables import (
     BACKBONE,
-    BESIDE_,
-    CHANCE,
+    CEILING,
     EARLY,
     EARLY_UNTRAINED,
-    EVERYTHING_,
-    FIFTH_,
     FULL,
-    LONGER_,
     LORA,
     MENTIONED,
-    PIXELS_,
+    NAMES,
+    PIXELS,
     PROBE,
     SCRATCH,
     SHORT,
-    SILENT_,
     TIE,
-    UNTRAINED_,
 )
 from clip_invariance.marks.alt import along, cells, count, listed
 from clip_invariance.marks.marks import bounded, dots, errors, floor, headline, key, level, row_levels, row_names
+from clip_invariance.marks.spec import FigureSpec
 from clip_invariance.marks.style import PALETTE, SMALL, WIDTH, faint
 
 #: Training the projection alone is in the table only: it is another way to a probe before the projection.
@@ -46,7 +45,7 @@ DRAWN = {
     MENTIONED: PALETTE["green"],
 }
 #: What is drawn with open marks: an untrained network that is only read.
-OPEN = (EARLY_UNTRAINED, UNTRAINED_)
+OPEN = (EARLY_UNTRAINED, NAMES[UNTRAINED])
 THINGS = {"light": "small light", "pedestrian": "somebody crossing"}
 
 
@@ -58,34 +57,34 @@ def labels_needed(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     tasks = list(dict.fromkeys(table["task"]))
     budgets = sorted(set(table["labels"]) - {0})
-    colours = DRAWN | {PIXELS_: str(plt.rcParams["text.color"])}
+    colours = DRAWN | {PIXELS: str(plt.rcParams["text.color"])}
     figure, axes = plt.subplots(len(tasks), 1, figsize=(WIDTH, 7.1), sharex=True, sharey=True, layout="constrained")
     for ax, task in zip(axes, tasks, strict=True):
         rows = table[table["task"] == task]
         for number, (name, colour) in enumerate(colours.items()):
             line = rows[rows["series"] == name].sort_values("labels")
             x = np.array([budgets.index(n) for n in line["labels"]]) + 0.04 * (number - 3)
-            style = ":" if name == PIXELS_ else "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
+            style = ":" if name == PIXELS else "--" if name in (SCRATCH, MENTIONED, EARLY_UNTRAINED) else "-"
             ax.errorbar(x, line["value"], yerr=errors(line), fmt=f"o{style}", color=colour, markersize=4, capsize=2,
                         linewidth=1.5, elinewidth=1, mfc="none" if name in OPEN else colour)  # fmt: skip
-        ceiling = rows[rows["series"] == "trained on labels"].iloc[0]
+        ceiling = rows[rows["series"] == CEILING].iloc[0]
         ax.axhspan(ceiling["low"], ceiling["high"], color=faint(), alpha=0.3, linewidth=0)
-        ax.annotate("trained on labels", (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
+        ax.annotate(CEILING, (0.01, ceiling["value"]), (0, -4), xycoords=("axes fraction", "data"),
                     textcoords="offset points", va="top", fontsize=SMALL, color=faint())  # fmt: skip
         floor(ax, CHANCE[task])
         ax.set(ylabel="right, %", ylim=(40, 103))
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xticks(range(len(budgets)), labels=[f"{n:,}" for n in budgets])
     axes[-1].set_xlabel("labelled pictures, those for validation included")
-    headline(figure, "What labels bring back, and what they bring to an untrained network")
+    headline(figure, LABELS_NEEDED.title)
     key(figure, {name: (colour, "o", name not in OPEN) for name, colour in colours.items()})
     return figure
 
 
 def describe_labels_needed(table: pd.DataFrame) -> str:
     """Alt text of :func:`labels_needed`."""
-    drawn = table[table["series"].isin([*DRAWN, PIXELS_, "trained on labels"])]
-    ceiling = drawn["labels"].astype(float).where(drawn["series"] != "trained on labels")
+    drawn = table[table["series"].isin([*DRAWN, PIXELS, CEILING])]
+    ceiling = drawn["labels"].astype(float).where(drawn["series"] != CEILING)
     rows = drawn.assign(labels=ceiling)
     panels = [
         f"{THINGS[task]}: {along(rows[rows['task'] == task], ['series'], 'labels', count, word='with')}."
@@ -95,6 +94,15 @@ def describe_labels_needed(table: pd.DataFrame) -> str:
         "Accuracy in percent against the number of labelled pictures, chance 50; what was trained on labels is a level. "
         f"{' '.join(text[0].upper() + text[1:] for text in panels)}"
     )
+
+
+LABELS_NEEDED = FigureSpec(
+    "labels_needed",
+    "What labels bring back, and what they bring to an untrained network",
+    "Probes, projection only, low-rank adaptation and full fine-tuning with equal label budgets, and controls.",
+    labels_needed,
+    describe_labels_needed,
+)
 
 
 def depths(table: pd.DataFrame) -> Figure:
@@ -117,7 +125,7 @@ def depths(table: pd.DataFrame) -> Figure:
         row_names(ax, order)
         ax.set_title(THINGS[task], fontweight="normal")
     axes[-1].set_xlabel("right, % (open marks: the network untrained)")
-    headline(figure, "Probes by depth, then tuning, and the same from an untrained network")
+    headline(figure, DEPTHS.title)
     key(figure, {f"{n} labelled pictures": colour for n, colour in colours.items()})
     return figure
 
@@ -128,6 +136,15 @@ def describe_depths(table: pd.DataFrame) -> str:
     rows = table.assign(task=table["task"].map(THINGS), pictures=pictures)
     read = listed(rows, ["task", "pictures", "encoder"], "depth")
     return f"Accuracy in percent, by what is read or tuned, chance 50. {read}."
+
+
+DEPTHS = FigureSpec(
+    "depths",
+    "Probes by depth, then tuning, and the same from an untrained network",
+    "Linear probes at every depth of the silent and the untrained encoder; tuning with as many labels.",
+    depths,
+    describe_depths,
+)
 
 
 # ---------------------------------------------------------------- price
@@ -165,7 +182,7 @@ def price(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("light right, %")
     for ax in axes[-1]:
         ax.set_xlabel("car right, in words, %")
-    headline(figure, "What the light costs: from the original weights to the tuned ones")
+    headline(figure, PRICE.title)
     key(
         figure,
         {
@@ -192,6 +209,15 @@ def describe_price(table: pd.DataFrame) -> str:
         "Accuracy in percent for the light against that for the car's colour and body in words, for weights at the "
         f"beginning, a quarter, half and three quarters of the way and at the end of tuning. {'; '.join(parts)}."
     )
+
+
+PRICE = FigureSpec(
+    "price",
+    "What the light costs: from the original weights to the tuned ones",
+    "Interpolated weights (WiSE-FT), for the light and, in words, the car: as usual and under shift.",
+    price,
+    describe_price,
+)
 
 
 # ---------------------------------------------------------------- invariances, one linear map, other losses
@@ -224,13 +250,22 @@ def invariances(table: pd.DataFrame) -> Figure:
         ax.set(xlim=(25, 103), xlabel="right, % (dotted: chance)")
         ax.set_title(_TRIED[by], fontweight="normal")
         key(part, {name: colour for name, colour in colours.items() if name in set(rows["series"])}, columns=3)
-    headline(figure, "What is read before and after going on with captions, or with pairs")
+    headline(figure, INVARIANCES.title)
     return figure
 
 
 def describe_invariances(table: pd.DataFrame) -> str:
     """Alt text of :func:`invariances`."""
     return f"Accuracies in percent before and after. {listed(table, ['by', 'measure'], 'series')}."
+
+
+INVARIANCES = FigureSpec(
+    "invariances",
+    "What is read before and after going on with captions, or with pairs",
+    "Going on with captions that mention more; pulling pairs of two times of day together; controls of both.",
+    invariances,
+    describe_invariances,
+)
 
 
 MAPS = {"words": PALETTE["orange"], "words through a map": PALETTE["blue"], "probe": PALETTE["grey"]}
@@ -241,10 +276,10 @@ def word_map(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 5.0), layout="constrained")
     rows = table[table["series"] != "chance"]
-    dots(ax, rows, "factor", MAPS, FACTOR_NAMES)
+    dots(ax, rows, "factor", MAPS, ROWS)
     row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("right, % (dotted: chance)")
-    headline(figure, "Words, words through a linear map, and probes")
+    headline(figure, WORD_MAP.title)
     key(figure, MAPS, columns=3)
     return figure
 
@@ -255,18 +290,27 @@ def describe_word_map(table: pd.DataFrame) -> str:
     for factor in dict.fromkeys(table["factor"]):
         here = table[table["factor"] == factor].set_index("series")["value"]
         parts.append(
-            f"{FACTOR_NAMES[factor]}: words {here['words']:.0f}, through a map {here['words through a map']:.0f}, "
+            f"{ROWS[factor]}: words {here['words']:.0f}, through a map {here['words through a map']:.0f}, "
             f"probe {here['probe']:.0f}, chance {here['chance']:.0f}"
         )
     return f"Accuracy in percent on the encoder whose captions name the car. {'; '.join(parts)}."
 
 
+WORD_MAP = FigureSpec(
+    "word_map",
+    "Words, words through a linear map, and probes",
+    "Zero-shot accuracy before and after one linear map, and a probe with the same labels.",
+    word_map,
+    describe_word_map,
+)
+
+
 KEEPERS = {
-    SILENT_: PALETTE["grey"],
-    LONGER_: PALETTE["pink"],
-    BESIDE_: PALETTE["blue"],
-    FIFTH_: PALETTE["orange"],
-    EVERYTHING_: PALETTE["green"],
+    NAMES[SILENT]: PALETTE["grey"],
+    NAMES[LONGER]: PALETTE["pink"],
+    NAMES[BESIDE]: PALETTE["blue"],
+    NAMES[FIFTH]: PALETTE["orange"],
+    NAMES[EVERYTHING]: PALETTE["green"],
 }
 
 
@@ -275,22 +319,31 @@ def kept_from_the_start(table: pd.DataFrame) -> Figure:
     table = bounded(table)
     figure, ax = plt.subplots(figsize=(WIDTH, 6.0), layout="constrained")
     rows = table[table["series"] != "chance"]
-    dots(ax, rows, "factor", KEEPERS, FACTOR_NAMES)
+    dots(ax, rows, "factor", KEEPERS, ROWS)
     row_levels(ax, [CHANCE[factor] for factor in dict.fromkeys(rows["factor"])])
     ax.set_xlabel("probe on the embedding right, % (dotted: chance)")
-    headline(figure, "Losses and captions meant to keep more from the start")
+    headline(figure, KEPT_FROM_THE_START.title)
     key(figure, {name: colour for name, colour in KEEPERS.items() if name in set(rows["series"])})
     return figure
 
 
 def describe_kept_from_the_start(table: pd.DataFrame) -> str:
     """Alt text of :func:`kept_from_the_start`."""
-    rows = table.assign(factor=table["factor"].map(FACTOR_NAMES))
+    rows = table.assign(factor=table["factor"].map(ROWS))
     columns = [name for name in (*KEEPERS, "chance") if name in set(rows["series"])]
     return (
         f"Accuracy of probes on the embedding in percent. In this order: {', '.join(columns)}. "
         f"{cells(rows, 'factor', 'series', columns)}."
     )
+
+
+KEPT_FROM_THE_START = FigureSpec(
+    "kept_from_the_start",
+    "Losses and captions meant to keep more from the start",
+    "Probes on encoders trained with a self-supervised term, with rewritten captions, and three times as long.",
+    kept_from_the_start,
+    describe_kept_from_the_start,
+)
 
 
 # ---------------------------------------------------------------- one encoder or many
@@ -323,7 +376,7 @@ def one_or_many(table: pd.DataFrame) -> Figure:
     figure.text(
         0.02, 0, f"framed: within {TIE:g} points of the best", fontsize=SMALL, color=PALETTE["orange"], va="top"
     )
-    headline(figure, "Encoders by task: probe on the frozen embedding, % right")
+    headline(figure, ONE_OR_MANY.title)
     return figure
 
 
@@ -340,3 +393,12 @@ def describe_one_or_many(table: pd.DataFrame) -> str:
         f"{', '.join(SHORT[task] for task in tasks)}, largest gap to the best; * within {TIE:g} points of the best. "
         f"{'; '.join(rows)}."
     )
+
+
+ONE_OR_MANY = FigureSpec(
+    "one_or_many",
+    "Encoders by task: probe on the frozen embedding, % right",
+    "Linear probes on frozen embeddings of trained and tuned encoders, for every task.",
+    one_or_many,
+    describe_one_or_many,
+)

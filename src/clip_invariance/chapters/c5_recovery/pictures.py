@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from clip_invariance.chapters.c4_dashcam.measures import ASKED, Pictures
-from clip_invariance.chapters.c4_dashcam.training import LIGHT_SIZES, SIZE, scenes
+from clip_invariance.chapters.c4_dashcam.measures import Pictures, drawn
+from clip_invariance.chapters.c4_dashcam.training import LIGHT_SIZES, sample_scenes
 from clip_invariance.errors import UsageError
 from clip_invariance.worlds import dashcam
 from clip_invariance.worlds.dashcam import Scenes
@@ -30,41 +30,35 @@ _POOL, _TEST, _OTHER_TIME = 500_000, 600_000, 700_000
 @lru_cache(maxsize=1)
 def pool_scenes(n: int, seed: int) -> Scenes:
     """The scenes that labels can be bought for."""
-    return scenes(n, seed + _POOL, "small")
+    return sample_scenes(n, seed + _POOL, "small")
 
 
 @lru_cache(maxsize=1)
 def pool(n: int, seed: int, device: str) -> Pictures:
     """The pictures of :func:`pool_scenes`; all their labels are known to us, and used only as far as a budget goes."""
-    return _drawn(pool_scenes(n, seed), device)
+    return drawn(pool_scenes(n, seed), device)
 
 
 @lru_cache(maxsize=1)
 def exams(n: int, seed: int, device: str) -> dict[str, Pictures]:
     """Name in TESTS -> n pictures; the four show the same scenes but for what the name says."""
-    shown = scenes(n, seed + _TEST, "small")
-    nuisances = shown.nuisances
+    scenes = sample_scenes(n, seed + _TEST, "small")
+    nuisances = scenes.nuisances
     wide = nuisances["light_scale"] * (LIGHT_SIZES["large"] / LIGHT_SIZES["small"])
     changed = {
-        USUAL: shown,
-        FOG: dashcam.change(shown, "weather", _FOGGY),
-        DARK: dashcam.change(shown, "exposure", nuisances["exposure"] / 2),
-        CLOSE: dashcam.change(shown, "light_scale", wide),
+        USUAL: scenes,
+        FOG: dashcam.change(scenes, "weather", _FOGGY),
+        DARK: dashcam.change(scenes, "exposure", nuisances["exposure"] / 2),
+        CLOSE: dashcam.change(scenes, "light_scale", wide),
     }
-    return {name: _drawn(there, device) for name, there in changed.items()}
+    return {name: drawn(there, device) for name, there in changed.items()}
 
 
-def at_another_time(shown: Scenes, seed: int) -> Scenes:
+def at_another_time(scenes: Scenes, seed: int) -> Scenes:
     """The same scenes at another time of day each."""
     times = len(dashcam.FACTORS["time"])
-    step = torch.randint(1, times, (len(shown),), generator=torch.Generator().manual_seed(seed + _OTHER_TIME))
-    return dashcam.change(shown, "time", (shown.labels["time"] + step) % times)
-
-
-def _drawn(shown: Scenes, device: str) -> Pictures:
-    labels = {f: torch.searchsorted(torch.tensor(values), shown.labels[f]) for f, values in ASKED.items()}
-    images = dashcam.render(shown, size=SIZE, device=device)
-    return Pictures(images, {factor: column.to(device) for factor, column in labels.items()})
+    step = torch.randint(1, times, (len(scenes),), generator=torch.Generator().manual_seed(seed + _OTHER_TIME))
+    return dashcam.change(scenes, "time", (scenes.labels["time"] + step) % times)
 
 
 def subset(pictures: Pictures, which: Tensor) -> Pictures:

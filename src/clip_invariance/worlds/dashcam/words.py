@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from clip_invariance.captions import Vocabulary
 
 #: All wordings of one factor, fillers included, have the same number of words, so that leaving a factor out, or talking
@@ -58,3 +60,30 @@ WORDS = Vocabulary(
     },
     noun="body",
 )
+
+
+@dataclass(frozen=True)
+class Name:
+    """How figures and sentences about these pictures call a factor.
+
+    Attributes:
+        row: beside a row of dots.
+        sentence: after "accuracy for".
+        short: over a narrow column.
+    """
+
+    row: str
+    sentence: str
+    short: str
+
+
+NAMES: dict[str, Name] = {
+    "light": Name("light", "the light", "light"),
+    "pedestrian": Name("somebody crossing", "somebody crossing", "crossing"),
+    "car_colour": Name("car's colour", "the car's colour", "colour"),
+    "body": Name("car's body", "the car's body", "body"),
+    "distance": Name("car near or far", "the car's distance (near or far)", "distance"),
+    "weather": Name("weather", "the weather", "weather"),
+    "time": Name("time of day", "the time of day", "time"),
+    "place": Name("city or country", "city or country", "place"),
+}
