@@ -1,46 +1,12 @@
-"""Where things lie in an embedding: near their caption, spread over the sphere, inside or outside the span of the texts."""
+"""Where things lie in an embedding: near their counterparts, inside or outside the span of the texts."""
 
 from __future__ import annotations
-
-import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clip_invariance.errors import UsageError
-
-
-class Cosines(NamedTuple):
-    """Mean cosine over pairs of different pictures, in [-1, 1]."""
-
-    within: float
-    between: float
-
-
-def caption_cosines(features: Tensor, captions: Tensor) -> Cosines:
-    """Mean cosine between two pictures of the same caption, and of different captions.
-
-    Exact over all pairs: the cosines of a group of unit vectors add up to the squared length of their sum.
-
-    Args:
-        features: (n, d).
-        captions: (n,) int64, which caption a picture has.
-
-    Raises:
-        UsageError: if lengths disagree, no two pictures share a caption, or all do.
-    """
-    _same_length(features, captions, "captions")
-    unit = F.normalize(features.double(), dim=1)
-    _, codes, counts = torch.unique(captions.to(unit.device), return_inverse=True, return_counts=True)
-    sums = unit.new_zeros(len(counts), unit.shape[1]).index_add_(0, codes, unit)
-    n, same = len(unit), float((counts * (counts - 1)).sum())
-    different = n * (n - 1) - same
-    if same == 0 or different == 0:
-        raise UsageError("captions: need two pictures of one caption and two captions")
-    squares = float(sums.square().sum())
-    return Cosines((squares - n) / same, (float(sums.sum(0).square().sum()) - squares) / different)
 
 
 def alignment(a: Tensor, b: Tensor) -> float:
@@ -52,39 +18,6 @@ def alignment(a: Tensor, b: Tensor) -> float:
     if a.shape != b.shape:
         raise UsageError(f"alignment needs matched rows, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
     return float((F.normalize(a.double(), dim=1) - F.normalize(b.double(), dim=1)).square().sum(1).mean())
-
-
-def uniformity(features: Tensor, *, t: float = 2.0) -> float:
-    """log of the mean of exp(-t |u - v|^2) over pairs of different unit vectors (Wang and Isola 2020).
-
-    Returns:
-        at most 0, where all are in one point; lower is more evenly spread. Many dimensions: towards -2 t.
-    """
-    if len(features) < 2:
-        raise UsageError("uniformity needs at least two rows")
-    unit = F.normalize(features.double(), dim=1)
-    return float(torch.pdist(unit).square().mul(-t).logsumexp(0)) - math.log(len(unit) * (len(unit) - 1) / 2)
-
-
-def linear_cka(x: Tensor, y: Tensor) -> float:
-    """Linear centred kernel alignment |Y'X|^2 / (|X'X| |Y'Y|), Frobenius norms (Kornblith et al. 2019).
-
-    Args:
-        x, y: (n, d1) and (n, d2), two representations of the same n pictures.
-
-    Returns:
-        in [0, 1]; 1 if one is a rotation, shift and scaling of the other. Biased upward unless n is well above d.
-
-    Raises:
-        UsageError: if lengths disagree or a representation is constant.
-    """
-    if len(x) != len(y):
-        raise UsageError(f"two representations of the same pictures: got {len(x)} and {len(y)} rows")
-    x, y = (t.double() - t.double().mean(0) for t in (x, y))
-    norms = float(torch.linalg.matrix_norm(x.mT @ x) * torch.linalg.matrix_norm(y.mT @ y))
-    if norms == 0:
-        raise UsageError("a representation is constant: its alignment with another is not defined")
-    return float((y.mT @ x).square().sum()) / norms
 
 
 def text_span(text_embeddings: Tensor, *, tolerance: float = 0.01) -> Tensor:
@@ -147,7 +80,8 @@ def value_variance(features: Tensor, labels: Tensor) -> float:
     Raises:
         UsageError: if lengths disagree, there is one value only, or no value twice.
     """
-    _same_length(features, labels, "labels")
+    if labels.shape != features.shape[:1]:
+        raise UsageError(f"labels: {len(features)} rows of features, got shape {tuple(labels.shape)}")
     x = features.double() - features.double().mean(0)
     _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
     n, values = len(x), len(counts)
@@ -156,8 +90,3 @@ def value_variance(features: Tensor, labels: Tensor) -> float:
     means = x.new_zeros(values, x.shape[1]).index_add_(0, codes, x) / counts[:, None]
     within = float((x - means[codes]).square().sum()) / (n - values)
     return float((counts[:, None] * means.square()).sum()) / n - within * (values - 1) / n
-
-
-def _same_length(features: Tensor, labels: Tensor, name: str) -> None:
-    if labels.shape != features.shape[:1]:
-        raise UsageError(f"{name}: {len(features)} rows of features, got shape {tuple(labels.shape)}")

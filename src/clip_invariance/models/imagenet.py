@@ -55,15 +55,6 @@ class Encoder:
         """
         return self._in_batches(images, self._features)
 
-    def log_probabilities(self, images: Tensor) -> Tensor:
-        """Logarithms of the probabilities of ImageNet's 1,000 classes, (n, 1000); :func:`class_names` names them."""
-
-        def classify(pixels: Tensor) -> dict[str, Tensor]:
-            backbone = self._features(pixels)["backbone"]
-            return {"classes": F.log_softmax(self._network._fc(backbone), dim=1)}
-
-        return self._in_batches(images, classify)["classes"]
-
     def _in_batches(self, images: Tensor, function: Any) -> dict[str, Tensor]:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
             kind = str(images.dtype).removeprefix("torch.")
@@ -125,9 +116,3 @@ def _frozen(network: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
-
-
-def class_names() -> tuple[str, ...]:
-    """ImageNet's 1,000 class names in the order of :meth:`Encoder.log_probabilities`, as torchvision spells them."""
-    models = importlib.import_module("torchvision.models")  # slow to import, and few need the names
-    return tuple(models.EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])

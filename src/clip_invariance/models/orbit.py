@@ -39,8 +39,7 @@ class Group:
         name: for tables and figures.
         elements: (|G|, p), one row of parameters per element; what they mean is the transform's business.
         transform: maps images (m, c, h, w) and elements (m or 1, k, p) to transformed images (m, k, c, h', w').
-        closed: doing one element after another is again an element, and the identity is one. True by construction;
-            :meth:`closure_error` checks it on pixels.
+        closed: doing one element after another is again an element, and the identity is one. True by construction.
         size: (h, w) in pixels of the images it acts on; ``None`` if any size will do.
     """
 
@@ -92,33 +91,6 @@ class Group:
 
     def _needs_square(self) -> bool:
         return self.transform is _turn_by_interpolation or (self.is_lattice and bool((self.elements[:, 0] % 2).any()))
-
-    def closure_error(self, images: Tensor, checks: int = 16, seed: int = 0) -> float:
-        """How far the set is from closed, seen on pixels: does moving an image by an element change its orbit?
-
-        A closed set only permutes the images of the orbit, so the sorted list of their random projections stays put.
-        Checked for ``checks`` random elements (all of them if there are fewer). Use images without symmetry (noise).
-
-        Returns:
-            The largest difference of projections (pixel units x O(1)): 0 for pixel moves, ``inf`` if an element changes
-            the size of the image, so that a second one cannot follow.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        weights = torch.randn(images[0].shape, generator=generator, dtype=torch.float64)
-
-        def projected_orbit(image: Tensor) -> Tensor:
-            values = [(self.act(image[None], part)[0] * weights).sum(dim=(1, 2, 3)) for part in _parts(len(self), 256)]
-            return torch.cat(values).sort().values
-
-        moves = torch.randperm(len(self), generator=generator)[:checks]
-        worst = 0.0
-        for image in images.to(torch.float64):
-            moved = self.act(image[None], moves)[0]
-            if moved.shape[1:] != image.shape:
-                return float("inf")
-            orbit = projected_orbit(image)
-            worst = max(worst, *(float((projected_orbit(other) - orbit).abs().max()) for other in moved))
-        return worst
 
 
 def torus_shifts(height: int, width: int, step: int = 1) -> Group:
@@ -213,20 +185,6 @@ def product(first: Group, second: Group) -> Group:
     generators = torch.cat([first.elements, second.elements])
     closed = all(bool(torch.isin(_codes(_compose(elements, g[None], size), size), codes).all()) for g in generators)
     return Group(f"{first.name} x {second.name}", elements, _move_pixels, closed, size)
-
-
-def orbit_values(function: Callable[[Tensor], Tensor], group: Group, images: Tensor, chunk: int = 256) -> Tensor:
-    """The function's value on every image of every orbit: (n, |G|, ...). Only the values grow with |G|.
-
-    Args:
-        function: maps (m, c, h, w) to (m, ...).
-        chunk: largest number of transformed images in one call.
-    """
-    rows = []
-    for _, block in _blocks(images, chunk):
-        parts = [_apply(function, group, block, part) for part in _parts(len(group), max(1, chunk // len(block)))]
-        rows.append(torch.cat(parts, dim=1))
-    return torch.cat(rows)
 
 
 class OrbitModel(nn.Module):
