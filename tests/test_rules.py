@@ -16,7 +16,7 @@ from clip_invariance.errors import ReportError, UsageError
 from clip_invariance.results import Value
 from clip_invariance.rules import claims as claims_module
 from clip_invariance.rules.claims import CLAIMS_FILE, Claim, Condition, falsifier, load_claims
-from clip_invariance.rules.code import CODE_FILE, PACKAGE, changed_pins, pins, read_pins
+from clip_invariance.rules.code import PACKAGE, changed_pins, pins, read_pins
 from clip_invariance.rules.editions import (
     EDITIONS_FILE,
     Editions,
@@ -192,7 +192,7 @@ def test_a_changed_value_function_is_named_and_comments_and_places_do_not_count(
 def test_what_all_chapters_measure_with_is_pinned(package: Path) -> None:
     claims = load_claims()
     edit(package / "measure" / "statistics.py", "CONFIDENCE = 0.95", "CONFIDENCE = 0.9")
-    assert changed_pins(read_pins(), pins(claims, package)) == ["shared"]
+    assert changed_pins(pins(claims), pins(claims, package)) == ["shared"]
 
 
 def test_every_value_of_a_rule_has_a_pin_and_values_of_other_functions_have_others() -> None:
@@ -212,7 +212,7 @@ def test_a_new_pin_needs_its_reason_and_leaves_an_entry(tmp_path: Path) -> None:
     claims = load_claims()
     files = Files(tmp_path / "editions.toml", tmp_path / "code.json")
     shutil.copy(EDITIONS_FILE, files.editions)
-    recorded = read_pins(CODE_FILE)
+    recorded = pins(claims)
     files.code.write_text(json.dumps(recorded | {"shared": "0" * 16}), encoding="utf-8")
     with pytest.raises(UsageError, match="--unchanged"):
         pin(claims, "tidied", "nothing", "", files)
@@ -316,6 +316,7 @@ class Repository:
     def values(self, **numbers: float) -> None:
         folder = self.folder / "figures" / "01"
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps({"started": f"minute {self.minute}"}))
         (folder / "values.json").write_text(json.dumps({"values": {k: value(v) for k, v in numbers.items()}}))
 
     def commit(self, subject: str) -> str:
@@ -347,6 +348,9 @@ def test_history_tells_registration_changes_and_verdicts_under_the_rules_valid_t
     (repository.folder / CLAIM_PATHS[1]).unlink()
     repository.rules([("qualifier", "a", 5.0), ("essential", "b", 5.0)], CLAIM_PATHS[0], falsified="never")
     repository.commit("move the file")
+    values_file = repository.folder / "figures" / "01" / "values.json"
+    values_file.write_text(values_file.read_text().replace("9.0", "9.25"))
+    repository.commit("not a run: the file was only written anew")
 
     history = from_git(repository.folder)
     found = history.claims["C01"]

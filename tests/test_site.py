@@ -260,7 +260,7 @@ def test_front_page_answers_from_the_verdicts(site: Path) -> None:
     cards = page.select(".chapter-card")
     assert len(cards) == 6
     first = cards[0].get_text(" ")
-    assert "5 of 6 claims measured" in first
+    assert "the essay's claims (5 of 6 measured)" in first.replace("’", "'")
     assert [b.get_text() for b in cards[0].select(".verdict")][:2] == ["✓ C01 supported", "≈ C02 qualified"]
     assert all("planned" in card.get_text() for card in cards[1:])
 

@@ -221,7 +221,8 @@ class _Walk:
 def from_git(project: Path, also: Collection[str] = (), without_tip: bool = False) -> History:
     """Compute the history of the rules up to the commit that is checked out.
 
-    A commit changes a claim, or publishes a result, if it differs in that from every one of its parents.
+    A commit changes a claim if it differs in that from every one of its parents. It publishes a chapter if it has the
+    values of another run than every one of them; a file that was only written anew is no publication.
 
     Args:
         also: further commits to look up, for instance those of amendments.
@@ -232,7 +233,8 @@ def from_git(project: Path, also: Collection[str] = (), without_tip: bool = Fals
     """
     git = Git(project)
     values = {f"figures/{chapter}/values.json": chapter for chapter in CHAPTERS}
-    blobs = git.blobs([*CLAIM_PATHS, *values])
+    runs = {path: path.replace("values.json", "run.json") for path in values}
+    blobs = git.blobs([*CLAIM_PATHS, *values, *runs.values()])
     contents = git.contents(sorted(set(blobs.values())))
     rules = {
         commit: next((blobs[commit, path] for path in CLAIM_PATHS if (commit, path) in blobs), "")
@@ -241,6 +243,14 @@ def from_git(project: Path, also: Collection[str] = (), without_tip: bool = Fals
     parsed = {blob: _parse_claims(contents[blob]) for blob in set(rules.values()) if blob}
     parsed[""] = {}
     published = {blob: _parse_values(contents[blob]) for (_, path), blob in blobs.items() if path in values}
+    begun = {
+        blob: str(json.loads(contents[blob])["started"]) for (_, path), blob in blobs.items() if path in runs.values()
+    }
+
+    def started(commit: str, path: str) -> str:
+        """When the run began whose values a commit has; "" if it has none."""
+        return begun.get(blobs.get((commit, runs[path]), ""), "")
+
     walks: dict[str, _Walk] = {}
     when = {commit[:10]: date for commit, _, date in git.log}
     order = {commit: i for i, (commit, _, _) in enumerate(git.log)}
@@ -254,7 +264,7 @@ def from_git(project: Path, also: Collection[str] = (), without_tip: bool = Fals
         fresh = {
             chapter
             for path, chapter in values.items()
-            if (commit, path) in blobs and all(blobs.get((p, path)) != blobs[commit, path] for p in parents)
+            if (commit, path) in blobs and all(started(p, path) != started(commit, path) for p in parents)
         }
         if fresh:
             results = {c: published[blobs[commit, p]] for p, c in values.items() if (commit, p) in blobs}
