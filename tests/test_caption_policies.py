@@ -409,5 +409,8 @@ def test_the_trifeature_table_sets_the_paper_beside_us(
     assert table.loc[("shape", "shape"), "CoMM"] == 100.0
     assert table.loc[("shape", "colour and texture"), "CoMM"] == 11.6
     assert table.loc[("shape", "shape"), "embedding"] == pytest.approx(82.0, abs=0.5)  # skill 80 of ten values
+    few = tables.trifeature_table(_made_up([arms.SHAPE])[0])
+    assert few["captions name"].tolist() == ["shape", "shape"]
+    assert few.notna().all(axis=None)
     assert table.loc[("shape, three times the steps", "colour and texture"), "CoMM"] == 11.6
     assert len(table) == 8

@@ -110,12 +110,12 @@ def trifeature_table(measured: pd.DataFrame) -> pd.DataFrame:
         # Before training, encoders of trainings of every length are the same.
         usual = arms.SHAPE if arm == arms.SHAPE_LONGER else arm
         for kind, named in (("shared", True), ("unshared", False)):
-            before = trifeature_accuracy(measured, usual, "embedding", named=named, stage=UNTRAINED)
-            if len(before):
-                here = {depth: trifeature_accuracy(measured, arm, depth, named=named).mean() for depth in depths}
-                asked = " and ".join(asked_for(arm, named))
-                rows.append({"captions name": name, "asked for": asked, "CoMM": PUBLISHED[kind], **here,
-                             "untrained": before.mean(), "chance": 10.0})  # fmt: skip
+            here = {depth: trifeature_accuracy(measured, arm, depth, named=named) for depth in depths}
+            if here["embedding"].empty:
+                continue
+            here["untrained"] = trifeature_accuracy(measured, usual, "embedding", named=named, stage=UNTRAINED)
+            asked = {"captions name": name, "asked for": " and ".join(asked_for(arm, named)), "CoMM": PUBLISHED[kind]}
+            rows.append(asked | {column: each.mean() for column, each in here.items()} | {"chance": 10.0})
     return pd.DataFrame(rows, columns=["captions name", "asked for", "CoMM", *depths, "untrained", "chance"])
 
 
