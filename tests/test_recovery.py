@@ -383,7 +383,6 @@ def test_every_tuning_has_its_steps_and_stays_within_the_pool(profile: str) -> N
 def test_every_profile_tunes_the_same_or_less() -> None:
     quick, standard, full = (set(tunings(PROFILES[name])) for name in ("quick", "standard", "full"))
     assert quick < standard == full
-    assert (len(quick), len(standard)) == (9, 51)
 
 
 Keys = list[tuple[str, str, str, str, int, float]]

@@ -103,11 +103,11 @@ def describe_pair(table: pd.DataFrame) -> str:
                 f"“{text}” {value:.2f}" for text, value in zip(captions["text"], captions["value"], strict=True)
             )
             decisions = rows[rows["kind"] == "decision"]
-            said = ", ".join(
+            verdicts = ", ".join(
                 f"{'stop' if excess > 0 else 'go'} by {by}"
                 for by, excess in zip(decisions["text"], decisions["value"], strict=True)
             )
-            parts.append(f"captions {name}, light {light}: nearest captions {nearest}; {said}")
+            parts.append(f"captions {name}, light {light}: nearest captions {nearest}; {verdicts}")
     return f"Two pictures that differ in the colour of a small traffic light, and what two encoders say. {'. '.join(parts)}."
 
 

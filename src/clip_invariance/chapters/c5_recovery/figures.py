@@ -160,9 +160,9 @@ def price(table: pd.DataFrame) -> Figure:
     tests = list(dict.fromkeys(table["shown"]))
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey=True, layout="constrained")
     colours = {LORA: PALETTE["orange"], FULL: PALETTE["red"], WORDS: PALETTE["green"]}
-    for ax, shown in zip(axes.flat, tests, strict=True):
+    for ax, test in zip(axes.flat, tests, strict=True):
         for name, colour in colours.items():
-            rows = table[(table["shown"] == shown) & (table["series"] == name)].sort_values("share")
+            rows = table[(table["shown"] == test) & (table["series"] == name)].sort_values("share")
             ax.plot(rows["captioned"], rows["light"], "-", color=colour, linewidth=1.4)
             ends = rows.iloc[[0, -1]]
             x = np.abs(ends[["captioned_low", "captioned_high"]].to_numpy().T - ends["captioned"].to_numpy())
@@ -171,13 +171,13 @@ def price(table: pd.DataFrame) -> Figure:
                         linewidth=1)  # fmt: skip
             ax.plot(rows["captioned"].iloc[1:-1], rows["light"].iloc[1:-1], "o", color=colour, markersize=3.5)
             ax.plot(rows["captioned"].iloc[-1], rows["light"].iloc[-1], "D", color=colour, markersize=6)
-        start = table[(table["shown"] == shown) & (table["series"] == LORA) & (table["share"] == 0)].iloc[0]
+        start = table[(table["shown"] == test) & (table["series"] == LORA) & (table["share"] == 0)].iloc[0]
         ax.plot(start["captioned"], start["light"], "o", color=PALETTE["blue"], markersize=7)
-        first = table[(table["shown"] == shown) & (table["series"] == EARLY)].iloc[0]
+        first = table[(table["shown"] == test) & (table["series"] == EARLY)].iloc[0]
         ax.errorbar(first["captioned"], first["light"], fmt="s", color=PALETTE["pink"], markersize=6, linewidth=1,
                     yerr=[[first["light"] - first["light_low"]], [first["light_high"] - first["light"]]])  # fmt: skip
         floor(ax, CHANCE["light"])
-        ax.set_title("as usual" if shown == USUAL else shown, fontweight="normal")
+        ax.set_title("as usual" if test == USUAL else test, fontweight="normal")
     for ax in axes[:, 0]:
         ax.set_ylabel("light right, %")
     for ax in axes[-1]:
@@ -197,14 +197,14 @@ def price(table: pd.DataFrame) -> Figure:
 def describe_price(table: pd.DataFrame) -> str:
     """Alt text of :func:`price`."""
     parts = []
-    for shown in dict.fromkeys(table["shown"]):
+    for test in dict.fromkeys(table["shown"]):
         for name in (LORA, FULL):
-            rows = table[(table["shown"] == shown) & (table["series"] == name)].sort_values("share")
+            rows = table[(table["shown"] == test) & (table["series"] == name)].sort_values("share")
             along = [f"light {row['light']:.0f}, car {row['captioned']:.0f}" for _, row in rows.iterrows()]
-            parts.append(f"{shown}, {name}: {' then '.join(along)}")
+            parts.append(f"{test}, {name}: {' then '.join(along)}")
         for name, how in ((WORDS, f"{WORDS}, as the car"), (EARLY, f"{EARLY}, nothing tuned")):
-            point = table[(table["shown"] == shown) & (table["series"] == name)].iloc[0]
-            parts.append(f"{shown}, {how}: light {point['light']:.0f}, car {point['captioned']:.0f}")
+            point = table[(table["shown"] == test) & (table["series"] == name)].iloc[0]
+            parts.append(f"{test}, {how}: light {point['light']:.0f}, car {point['captioned']:.0f}")
     return (
         "Accuracy in percent for the light against that for the car's colour and body in words, for weights at the "
         f"beginning, a quarter, half and three quarters of the way and at the end of tuning. {'; '.join(parts)}."
@@ -384,10 +384,10 @@ def describe_one_or_many(table: pd.DataFrame) -> str:
     """Alt text of :func:`one_or_many`."""
     tasks = list(dict.fromkeys(table["task"]))
     rows = []
-    for encoder, found in table.groupby("encoder", sort=False):
-        by = found.set_index("task").loc[tasks]
+    for encoder, accuracies in table.groupby("encoder", sort=False):
+        by = accuracies.set_index("task").loc[tasks]
         each = [f"{value:.0f}{'*' if best else ''}" for value, best in zip(by["value"], by["best"], strict=True)]
-        rows.append(f"{encoder}: {', '.join(each)}, {found['shortfall'].iloc[0]:.0f}")
+        rows.append(f"{encoder}: {', '.join(each)}, {accuracies['shortfall'].iloc[0]:.0f}")
     return (
         "Probe accuracy in percent, one row for each encoder. In this order: "
         f"{', '.join(SHORT[task] for task in tasks)}, largest gap to the best; * within {TIE:g} points of the best. "

@@ -56,47 +56,47 @@ _ALONE = "captions name the car alone"
 _SMALL = "accuracy for the small light"
 
 
-def values(found: Measured) -> list[NamedValue]:
+def values(data: Measured) -> list[NamedValue]:
     """All of them."""
     makers = (_recovery, _curves, _head_starts, _depths, _rates, _price, _captions, _pairs, _map, _kept, _pareto)
-    return made(value for make in makers for value in make(found))
+    return made(value for make in makers for value in make(data))
 
 
-def _recovery(found: Measured) -> Values:
-    few, many = found.budgets.few, found.budgets.many
-    light, crossing = (found.accuracy(Tuning(SILENT, "lora", task, many)) for task in LOST)
-    probe, before = found.best_frozen("light", many), found.words_before()
+def _recovery(data: Measured) -> Values:
+    few, many = data.budgets.few, data.budgets.many
+    light, crossing = (data.accuracy(Tuning(SILENT, "lora", task, many)) for task in LOST)
+    probe, before = data.best_frozen("light", many), data.words_before()
     net = "on the small light over the better probe minus what words lose on the car's colour and body"
-    for n in found.budgets.curve:
+    for n in data.budgets.curve:
         arm = Tuning(SILENT, "lora", "light", n)
-        gained = found.accuracy(arm) - found.best_frozen("light", n)
+        gained = data.accuracy(arm) - data.best_frozen("light", n)
         name, figure = ("c32_net", "price") if n == many else (f"net_lora_{n}", "cost_of_tuning")
-        yield gap(name, gained, before - found.words_after(arm), figure,
+        yield gap(name, gained, before - data.words_after(arm), figure,
                   f"what {LORA} with {n:,} labelled pictures gains {net}")  # fmt: skip
     better = f"{LORA} minus the better of the probes on the embedding and before the projection"
     for name, a, b, figure, text in (
         ("c32_gain", light, probe, "labels_needed", f"{_SMALL}, {many} labelled pictures: {better}"),
-        ("c32_gain_pedestrian", crossing, found.best_frozen("pedestrian", many), "labels_needed",
+        ("c32_gain_pedestrian", crossing, data.best_frozen("pedestrian", many), "labels_needed",
          f"accuracy for somebody crossing, {many} labelled pictures: {better}"),
-        ("c32_gain_depths", light, found.best_frozen("light", many, DEPTHS), "depths",
+        ("c32_gain_depths", light, data.best_frozen("light", many, DEPTHS), "depths",
          f"{_SMALL}, {many} labelled pictures: {LORA} minus the probe at the best of all depths"),
-        ("c32_gain_few", found.accuracy(Tuning(SILENT, "lora", "light", few)), found.best_frozen("light", few),
+        ("c32_gain_few", data.accuracy(Tuning(SILENT, "lora", "light", few)), data.best_frozen("light", few),
          "labels_needed", f"{_SMALL}, {few} labelled pictures: {better}"),
-        ("c32_head_start", light, found.accuracy(Tuning(UNTRAINED, "scratch", "light", many)), "labels_needed",
+        ("c32_head_start", light, data.accuracy(Tuning(UNTRAINED, "scratch", "light", many)), "labels_needed",
          f"{_SMALL}: {LORA} with {many} labelled pictures minus the untrained network trained on the same pictures"),
-        ("c32_left", found.probe("light", ON_LABELS), light, "labels_needed",
+        ("c32_left", data.probe("light", ON_LABELS), light, "labels_needed",
          f"{_SMALL}: network trained on labels from the start minus {LORA} with {many} labelled pictures"),
-        ("c32_cost", before, found.words_after(Tuning(SILENT, "lora", "light", many)), "price",
+        ("c32_cost", before, data.words_after(Tuning(SILENT, "lora", "light", many)), "price",
          f"{_WORDS}: before minus after {LORA} for the small light with {many} labelled pictures"),
     ):  # fmt: skip
         yield gap(name, a, b, figure, text)
-    share = percent(found.tuned, arm=Tuning(SILENT, "lora", "light", many), metric="trained")
+    share = percent(data.tuned, arm=Tuning(SILENT, "lora", "light", many), metric="trained")
     yield mean("trained_lora", share, "labels_needed",
                "weights that low-rank adaptation adds, in percent of the image tower's", kind="share")  # fmt: skip
 
 
-def _curves(found: Measured) -> Values:
-    few, many, most = found.budgets.few, found.budgets.many, found.budgets.curve[-1]
+def _curves(data: Measured) -> Values:
+    few, many, most = data.budgets.few, data.budgets.many, data.budgets.curve[-1]
     told = "captions always mention light and pedestrian"
     for task, n, names in (
         ("light", few, "early early_untrained lora mentioned pixels"),
@@ -106,20 +106,20 @@ def _curves(found: Measured) -> Values:
     ):
         labels = f"{n:,} labelled pictures"
         ways = {
-            "probe": (found.frozen(task, n), f"{PROBE}, {_ALONE}, {labels}"),
-            "backbone": (found.frozen(task, n, depth="backbone"), f"{BACKBONE}, {_ALONE}, {labels}"),
-            "early": (found.frozen(task, n, depth=FIRST_STAGE), f"{EARLY}, {_ALONE}, {labels}"),
-            "early_untrained": (found.frozen(task, n, UNTRAINED, FIRST_STAGE),
+            "probe": (data.frozen(task, n), f"{PROBE}, {_ALONE}, {labels}"),
+            "backbone": (data.frozen(task, n, depth="backbone"), f"{BACKBONE}, {_ALONE}, {labels}"),
+            "early": (data.frozen(task, n, depth=FIRST_STAGE), f"{EARLY}, {_ALONE}, {labels}"),
+            "early_untrained": (data.frozen(task, n, UNTRAINED, FIRST_STAGE),
                                 f"{EARLY} of the untrained network, {labels}"),
-            "mentioned": (found.frozen(task, n, TALKATIVE), f"{PROBE}, {told}, {labels}"),
-            "pixels": (found.of_pixels(task, n), f"probe on raw pixels, {labels}"),
-            "projection": (found.accuracy(Tuning(SILENT, "projection", task, n)),
+            "mentioned": (data.frozen(task, n, TALKATIVE), f"{PROBE}, {told}, {labels}"),
+            "pixels": (data.of_pixels(task, n), f"probe on raw pixels, {labels}"),
+            "projection": (data.accuracy(Tuning(SILENT, "projection", task, n)),
                            f"tuning of the projection only, {_ALONE}, {labels}"),
-            "lora": (found.accuracy(Tuning(SILENT, "lora", task, n)), f"{LORA}, {_ALONE}, {labels}"),
-            "lora_untrained": (found.accuracy(Tuning(UNTRAINED, "lora", task, n)),
+            "lora": (data.accuracy(Tuning(SILENT, "lora", task, n)), f"{LORA}, {_ALONE}, {labels}"),
+            "lora_untrained": (data.accuracy(Tuning(UNTRAINED, "lora", task, n)),
                                f"{LORA} of the untrained network, {labels}"),
-            "full": (found.accuracy(Tuning(SILENT, "full", task, n)), f"{FULL}, {_ALONE}, {labels}"),
-            "scratch": (found.accuracy(Tuning(UNTRAINED, "scratch", task, n)),
+            "full": (data.accuracy(Tuning(SILENT, "full", task, n)), f"{FULL}, {_ALONE}, {labels}"),
+            "scratch": (data.accuracy(Tuning(UNTRAINED, "scratch", task, n)),
                         f"untrained network trained on {labels} alone"),
         }  # fmt: skip
         for name in names.split():
@@ -130,28 +130,28 @@ def _curves(found: Measured) -> Values:
             yield mean(f"{task}_{name}_{n}", samples, figure, f"accuracy for {WHAT[task]}: {text}", kind="share")
 
 
-def _head_starts(found: Measured) -> Values:
-    few, many = found.budgets.few, found.budgets.many
-    for n in (n for n in found.budgets.curve if n >= few):
-        full = found.accuracy(Tuning(SILENT, "full", "light", n))
-        scratch = found.accuracy(Tuning(UNTRAINED, "scratch", "light", n))
+def _head_starts(data: Measured) -> Values:
+    few, many = data.budgets.few, data.budgets.many
+    for n in (n for n in data.budgets.curve if n >= few):
+        full = data.accuracy(Tuning(SILENT, "full", "light", n))
+        scratch = data.accuracy(Tuning(UNTRAINED, "scratch", "light", n))
         yield gap(f"light_full_head_start_{n}", full, scratch, "labels_needed",
                   f"{_SMALL}, {n:,} labelled pictures: {FULL}, {_ALONE}, minus of the untrained network")  # fmt: skip
-        lora, fresh = (found.accuracy(Tuning(arm, "lora", "light", n)) for arm in (SILENT, UNTRAINED))
+        lora, fresh = (data.accuracy(Tuning(arm, "lora", "light", n)) for arm in (SILENT, UNTRAINED))
         yield gap(f"light_lora_head_start_{n}", lora, fresh, "labels_needed",
                   f"{_SMALL}, {n:,} labelled pictures: {LORA}, {_ALONE}, minus of the untrained network")  # fmt: skip
-    learned, start = (found.frozen("light", few, arm, FIRST_STAGE) for arm in (SILENT, UNTRAINED))
+    learned, start = (data.frozen("light", few, arm, FIRST_STAGE) for arm in (SILENT, UNTRAINED))
     yield gap(f"light_early_learned_{few}", learned, start, "labels_needed",
               f"{_SMALL}: {EARLY}, {few:,} labelled pictures, {_ALONE} minus untrained network")  # fmt: skip
-    first, pixels = found.frozen("light", many, depth=FIRST_STAGE), found.of_pixels("light", many)
+    first, pixels = data.frozen("light", many, depth=FIRST_STAGE), data.of_pixels("light", many)
     yield gap(f"light_early_over_pixels_{many}", first, pixels, ADVICE["light"],
               f"{_SMALL}: {EARLY}, {_ALONE}, minus probe on raw pixels, {many:,} labelled pictures")  # fmt: skip
 
 
-def _depths(found: Measured) -> Values:
-    many = found.budgets.many
+def _depths(data: Measured) -> Values:
+    many = data.budgets.many
     for depth in DEPTHS:
-        samples, control = (found.frozen("light", many, arm, depth) for arm in (SILENT, UNTRAINED))
+        samples, control = (data.frozen("light", many, arm, depth) for arm in (SILENT, UNTRAINED))
         place = depth.replace(" ", "_")
         where = {"backbone": BACKBONE, "embedding": PROBE}.get(depth, f"probe on {depth} of the image tower")
         what, labels = f"{_SMALL}: {where}", f"{many} labelled pictures"
@@ -163,25 +163,25 @@ def _depths(found: Measured) -> Values:
                   f"{what}, {labels}, {_ALONE} minus untrained network")  # fmt: skip
 
 
-def _rates(found: Measured) -> Values:
+def _rates(data: Measured) -> Values:
     """Why tuning costs what it costs: which rate was chosen, and what words lose at either."""
-    before = found.words_before()
-    for n in found.budgets.curve:
+    before = data.words_before()
+    for n in data.budgets.curve:
         arm, how = Tuning(SILENT, "lora", "light", n), f"{LORA} for the small light with {n:,} labelled pictures"
-        rate = percent(found.tuned, arm=arm, metric="rate") / 100
+        rate = percent(data.tuned, arm=arm, metric="rate") / 100
         bold = pd.Series(np.isclose(rate, max(RATES["lora"])), rate.index)
         yield seeds_in_which(f"lora_bold_{n}", bold, "cost_of_tuning",
                              f"seeds in which validation chose the larger learning rate, {how}")  # fmt: skip
         yield seeds_in_which(f"lora_idle_{n}", rate == 0, "cost_of_tuning",
                              f"seeds in which validation chose not to tune, {how}")  # fmt: skip
         for name, metric, which in (("gentle", GENTLE, "smaller"), ("bold", BOLD, "larger")):
-            after = on_car(select(found.tuned, arm=arm), metric=metric)
+            after = on_car(select(data.tuned, arm=arm), metric=metric)
             yield gap(f"cost_lora_{name}_{n}", before, after, "cost_of_tuning",
                       f"{_WORDS}: before minus after {how}, {which} rate")  # fmt: skip
 
 
-def _price(found: Measured) -> Values:
-    many = found.budgets.many
+def _price(data: Measured) -> Values:
+    many = data.budgets.many
     labels = f"{many} labelled pictures"
     for test, short, where, drawn in (
         (USUAL, "usual", "on usual pictures", "on usual pictures"),
@@ -189,13 +189,13 @@ def _price(found: Measured) -> Values:
         (DARK, "dark", "at half the exposure", "at half the exposure"),
         (CLOSE, "wide", "with a light twice as wide", "drawn twice as wide"),
     ):
-        before, light = found.words_before(test), f"accuracy for the light {drawn}"
+        before, light = data.words_before(test), f"accuracy for the light {drawn}"
         for name, samples, text in (
             ("words", before, f"{_WORDS} {where}, {_ALONE}, nothing tuned"),
-            ("backbone", found.frozen("light", many, depth="backbone", test=test),
+            ("backbone", data.frozen("light", many, depth="backbone", test=test),
              f"{light}: {BACKBONE}, {_ALONE}, {labels}"),
-            ("early", found.frozen("light", many, depth=FIRST_STAGE, test=test), f"{light}: {EARLY}, {_ALONE}, {labels}"),
-            ("early_untrained", found.frozen("light", many, UNTRAINED, FIRST_STAGE, test),
+            ("early", data.frozen("light", many, depth=FIRST_STAGE, test=test), f"{light}: {EARLY}, {_ALONE}, {labels}"),
+            ("early_untrained", data.frozen("light", many, UNTRAINED, FIRST_STAGE, test),
              f"{light}: {EARLY}, untrained network, {labels}"),
         ):  # fmt: skip
             yield mean(f"{name}_{short}", samples, "price", text, kind="share")
@@ -204,17 +204,17 @@ def _price(found: Measured) -> Values:
             for share, place, of, far in ((0.5, "half", "weights half way to ", ""), (1.0, "end", "", "after ")):
                 if share < 1 and test != USUAL:
                     continue
-                yield mean(f"{arm.method}_{short}_{place}", found.accuracy(arm, test, share), "price",
+                yield mean(f"{arm.method}_{short}_{place}", data.accuracy(arm, test, share), "price",
                            f"{light}: {of}{way}, {labels}", kind="share")  # fmt: skip
-                yield gap(f"cost_{arm.method}_{short}_{place}", before, found.words_after(arm, test, share), "price",
+                yield gap(f"cost_{arm.method}_{short}_{place}", before, data.words_after(arm, test, share), "price",
                           f"{_WORDS} {where}: before minus {far}{of}{way} for the light, {labels}")  # fmt: skip
 
 
-def _captions(found: Measured) -> Values:
-    many = found.budgets.many
-    before, after = select(found.reads, arm=SILENT), select(found.captions, arm=GoingOn(many))
-    more = select(found.captions, arm=GoingOn(2000))
-    control = select(found.captions, arm=GoingOn(many, mention=0.0))
+def _captions(data: Measured) -> Values:
+    many = data.budgets.many
+    before, after = select(data.reads, arm=SILENT), select(data.captions, arm=GoingOn(many))
+    more = select(data.captions, arm=GoingOn(2000))
+    control = select(data.captions, arm=GoingOn(many, mention=0.0))
     on, mentioning = "further training on", "captions that mention light and pedestrian"
     figure, told = "invariances", f"after {on} {many} {mentioning}"
     for name, a, b, text in (
@@ -237,8 +237,8 @@ def _captions(found: Measured) -> Values:
     )
     yield mean("c33_words_pedestrian", in_words(after, "pedestrian"), figure,
                f"zero-shot accuracy for somebody crossing {told}", kind="share")  # fmt: skip
-    for n in (n for n in found.budgets.curve if n >= many):
-        longer = select(found.captions, arm=GoingOn(n, longer=True))
+    for n in (n for n in data.budgets.curve if n >= many):
+        longer = select(data.captions, arm=GoingOn(n, longer=True))
         far = f"after eight times as many steps of {on} {n} {mentioning}"
         yield gap(f"c33_longer_gain_{n}", probed(longer, "light"), probed(before, "light"), figure,
                   f"{_PROBED} for the small light: {far} minus before")  # fmt: skip
@@ -246,8 +246,8 @@ def _captions(found: Measured) -> Values:
         yield gap(f"c33_longer_cost_{n}", on_car(before), on_car(longer), figure, f"{_WORDS}: before minus {far}")
 
 
-def _pairs(found: Measured) -> Values:
-    before, pulled = select(found.reads, arm=SILENT), select(found.pairs, arm=Pairs(found.budgets.many, pull=PULL))
+def _pairs(data: Measured) -> Values:
+    before, pulled = select(data.reads, arm=SILENT), select(data.pairs, arm=Pairs(data.budgets.many, pull=PULL))
     figure, time, chance = "invariances", probed(pulled, "time"), CHANCE["time"]
     left = percent_of(time - chance, probed(before, "time") - chance)
     yield mean("c33_time_left", left, figure,
@@ -260,10 +260,10 @@ def _pairs(found: Measured) -> Values:
     yield mean("time_after", time, figure, f"{what} after pulling together pairs that differ in it", kind="share")
 
 
-def _map(found: Measured) -> Values:
-    with_labels = f"{found.budgets.curve[-1]:,} labelled pictures"
+def _map(data: Measured) -> Values:
+    with_labels = f"{data.budgets.curve[-1]:,} labelled pictures"
     for factor in ASKED:
-        plain, through, probe = (mapped(found, metric, factor) for metric in ("zero_shot", "mapped", "frozen"))
+        plain, through, probe = (mapped(data, metric, factor) for metric in ("zero_shot", "mapped", "frozen"))
         what, fitted = (
             f"zero-shot accuracy for {WHAT[factor]}, {_ALONE}",
             f"through one linear map fitted to {with_labels}",
@@ -275,7 +275,7 @@ def _map(found: Measured) -> Values:
                    kind="share")  # fmt: skip
 
 
-def _kept(found: Measured) -> Values:
+def _kept(data: Measured) -> Values:
     figure = "kept_from_the_start"
     for short, arm, whom in (
         ("silent", SILENT, _ALONE),
@@ -284,7 +284,7 @@ def _kept(found: Measured) -> Values:
         ("fifth", FIFTH, "a fifth of the captions rewritten to mention everything"),
         ("everything", EVERYTHING, "all captions rewritten to mention everything"),
     ):
-        rows = select(found.reads, arm=arm)
+        rows = select(data.reads, arm=arm)
         for ending, samples, text in (
             ("", probed(rows, (*LOST, *OTHERS)), f"{_PROBED}, mean for six factors that plain captions leave out"),
             ("_light", probed(rows, "light"), f"{_PROBED} for the small light"),
@@ -293,12 +293,12 @@ def _kept(found: Measured) -> Values:
         ):
             yield mean(f"kept_{short}{ending}", samples, figure, f"{text}, {whom}", kind="share")
     text = f"{_WORDS}: {_ALONE} minus captions that always mention light and pedestrian, too, from the start"
-    yield gap("words_cost_of_light", found.words_before(), found.words_before(arm=TALKATIVE), figure, text)
+    yield gap("words_cost_of_light", data.words_before(), data.words_before(arm=TALKATIVE), figure, text)
 
 
-def _pareto(found: Measured) -> Values:
-    many, figure = found.budgets.many, "one_or_many"
-    behind = shortfalls(encoders_by_task(found))
+def _pareto(data: Measured) -> Values:
+    many, figure = data.budgets.many, "one_or_many"
+    behind = shortfalls(encoders_by_task(data))
     # What must exceed a threshold for every encoder must do so for the one whose interval reaches lowest.
     least = min((name for name in behind if name != NAMES[GENERALIST]), key=lambda name: behind[name][2].low)
     worst = "accuracy of the best encoder's probe minus this one's on its worst task"
@@ -312,10 +312,10 @@ def _pareto(found: Measured) -> Values:
         if encoder in behind:
             task, _, short = behind[encoder]
             yield NamedValue(name, short, "points", figure, text.format(task=WHAT[task]), kind="difference")
-    specialist = select(found.tuned, arm=Tuning(SILENT, "full", "light", many))
-    yield gap("c34_specialist_cost", found.probe(CAPTIONED), probed(specialist, CAPTIONED), figure,
+    specialist = select(data.tuned, arm=Tuning(SILENT, "full", "light", many))
+    yield gap("c34_specialist_cost", data.probe(CAPTIONED), probed(specialist, CAPTIONED), figure,
               f"{_PROBED}, mean for the car's colour and body: before minus after {FULL} for the light")  # fmt: skip
-    rate = percent(found.tuned, arm=Tuning(SILENT, "full", "body", many), metric="rate")
+    rate = percent(data.tuned, arm=Tuning(SILENT, "full", "body", many), metric="rate")
     yield seeds_in_which("idle_full_body", rate == 0, figure,
                          f"seeds in which validation chose not to tune, {FULL} for the car's body with {many} labelled "
                          "pictures")  # fmt: skip

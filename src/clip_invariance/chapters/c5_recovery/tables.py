@@ -92,7 +92,7 @@ class Measured:
 
     def best_frozen(self, task: str, labels: int, depths: Sequence[str] = ("embedding", "backbone")) -> pd.Series:
         """The probe at the depth that is best on average over seeds."""
-        return max((self.frozen(task, labels, depth=depth) for depth in depths), key=lambda found: float(found.mean()))
+        return max((self.frozen(task, labels, depth=depth) for depth in depths), key=lambda data: float(data.mean()))
 
     def accuracy(self, arm: Tuning, test: str = USUAL, share: float = 1.0) -> pd.Series:
         """Accuracy of a tuned encoder and its head at its task."""
@@ -126,29 +126,29 @@ def on_car(rows: pd.DataFrame, test: str = USUAL, metric: str = "zero_shot") -> 
 # ---------------------------------------------------------------- labels, depths, price
 
 
-def labels_needed(found: Measured) -> pd.DataFrame:
+def labels_needed(data: Measured) -> pd.DataFrame:
     """Accuracy by labelled pictures: task, series, labels (0 for a level), value ..."""
     rows: list[Row] = []
     for task in LOST:
-        for labels in found.budgets.curve:
+        for labels in data.budgets.curve:
             series = {
-                PROBE: found.frozen(task, labels),
-                BACKBONE: found.frozen(task, labels, depth="backbone"),
-                EARLY: found.frozen(task, labels, depth=FIRST_STAGE),
-                EARLY_UNTRAINED: found.frozen(task, labels, UNTRAINED, FIRST_STAGE),
-                PIXELS: found.of_pixels(task, labels),
-                **{name: found.accuracy(Tuning(SILENT, how, task, labels)) for name, how in TUNED_AS.items()},
-                SCRATCH: found.accuracy(Tuning(UNTRAINED, "scratch", task, labels)),
-                MENTIONED: found.frozen(task, labels, TALKATIVE),
+                PROBE: data.frozen(task, labels),
+                BACKBONE: data.frozen(task, labels, depth="backbone"),
+                EARLY: data.frozen(task, labels, depth=FIRST_STAGE),
+                EARLY_UNTRAINED: data.frozen(task, labels, UNTRAINED, FIRST_STAGE),
+                PIXELS: data.of_pixels(task, labels),
+                **{name: data.accuracy(Tuning(SILENT, how, task, labels)) for name, how in TUNED_AS.items()},
+                SCRATCH: data.accuracy(Tuning(UNTRAINED, "scratch", task, labels)),
+                MENTIONED: data.frozen(task, labels, TALKATIVE),
             }
             for name, samples in series.items():
                 rows += point(samples, task=task, series=name, labels=labels)
-        rows += point(found.probe(task, ON_LABELS), task=task, series=CEILING, labels=0)
+        rows += point(data.probe(task, ON_LABELS), task=task, series=CEILING, labels=0)
         rows.append({"task": task, "series": "chance", "labels": 0, "value": CHANCE[task]})
     return pd.DataFrame(rows)
 
 
-def depths(found: Measured) -> pd.DataFrame:
+def depths(data: Measured) -> pd.DataFrame:
     """Probes at every depth of the silent encoder and of the same network untrained, and what tuning reaches.
 
     Returns:
@@ -157,36 +157,36 @@ def depths(found: Measured) -> pd.DataFrame:
     """
     rows: list[Row] = []
     for task in LOST:
-        for labels in (found.budgets.few, found.budgets.many):
-            series = {(d, arm): found.frozen(task, labels, arm, d) for d in DEPTHS for arm in (SILENT, UNTRAINED)}
+        for labels in (data.budgets.few, data.budgets.many):
+            series = {(d, arm): data.frozen(task, labels, arm, d) for d in DEPTHS for arm in (SILENT, UNTRAINED)}
             for name in (LORA, FULL):
-                series[name, SILENT] = found.accuracy(Tuning(SILENT, TUNED_AS[name], task, labels))
-            series[LORA, UNTRAINED] = found.accuracy(Tuning(UNTRAINED, "lora", task, labels))
-            series[FULL, UNTRAINED] = found.accuracy(Tuning(UNTRAINED, "scratch", task, labels))
+                series[name, SILENT] = data.accuracy(Tuning(SILENT, TUNED_AS[name], task, labels))
+            series[LORA, UNTRAINED] = data.accuracy(Tuning(UNTRAINED, "lora", task, labels))
+            series[FULL, UNTRAINED] = data.accuracy(Tuning(UNTRAINED, "scratch", task, labels))
             for (depth, arm), samples in series.items():
                 rows += point(samples, task=task, depth=depth, encoder=NAMES[arm], labels=labels)
     return pd.DataFrame(rows)
 
 
-def price(found: Measured) -> pd.DataFrame:
+def price(data: Measured) -> pd.DataFrame:
     """The light against what captions name, on the line from the original weights to the tuned ones, in every test.
 
     Returns:
         shown (the test), series ("low-rank adaptation", "full fine-tuning": lines; others: points), share, light,
         captioned (both means over seeds) and their intervals light_low ... captioned_high.
     """
-    many = found.budgets.many
-    again = select(found.captions, arm=GoingOn(many))
+    many = data.budgets.many
+    again = select(data.captions, arm=GoingOn(many))
     rows: list[Row] = []
     for test in TESTS:
         series = [
-            (name, share, found.accuracy(arm, test, share), found.words_after(arm, test, share))
+            (name, share, data.accuracy(arm, test, share), data.words_after(arm, test, share))
             for name, arm in ((name, Tuning(SILENT, TUNED_AS[name], "light", many)) for name in (LORA, FULL))
             for share in LINE
         ]
         series.append(("captions rewritten: words", 1.0, in_words(again, "light", test), on_car(again, test)))
-        early = found.frozen("light", many, depth=FIRST_STAGE, test=test)
-        series.append((EARLY, 0.0, early, found.words_before(test)))
+        early = data.frozen("light", many, depth=FIRST_STAGE, test=test)
+        series.append((EARLY, 0.0, early, data.words_before(test)))
         for name, share, light, car in series:
             y, x = interval(light), interval(car)
             row: Row = {"shown": test, "series": name, "share": share}
@@ -212,18 +212,18 @@ _REST: dict[str, tuple[str, tuple[str, ...]]] = {
 MOVED_BY = {"captions": _LIGHT | _PEDESTRIAN | _TIME | _REST, "pairs": _TIME | _LIGHT | _PEDESTRIAN | _REST}
 
 
-def invariances(found: Measured) -> pd.DataFrame:
+def invariances(data: Measured) -> pd.DataFrame:
     """What was read before and after an invariance was removed with captions, or added with pairs, and under the controls.
 
     Returns:
         by ("captions" or "pairs"), measure, series ("before"; "as before", "rewritten", "rewritten, longer" and "four
         times as many, longer"; "no pull" and "pulled together"; "chance"), value ...
     """
-    many, most = found.budgets.many, found.budgets.curve[-1]
-    before = {"before": select(found.reads, arm=SILENT)}
+    many, most = data.budgets.many, data.budgets.curve[-1]
+    before = {"before": select(data.reads, arm=SILENT)}
     series = {
         "captions": {
-            name: select(found.captions, arm=arm)
+            name: select(data.captions, arm=arm)
             for name, arm in {
                 "as before": GoingOn(many, mention=0.0),
                 "rewritten": GoingOn(many),
@@ -232,7 +232,7 @@ def invariances(found: Measured) -> pd.DataFrame:
             }.items()
         },
         "pairs": {
-            name: select(found.pairs, arm=Pairs(many, pull=pull))
+            name: select(data.pairs, arm=Pairs(many, pull=pull))
             for name, pull in {"no pull": 0.0, "pulled together": PULL}.items()
         },
     }
@@ -247,28 +247,28 @@ def invariances(found: Measured) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def word_map(found: Measured) -> pd.DataFrame:
+def word_map(data: Measured) -> pd.DataFrame:
     """Words, words through one linear map, and probes with the same labels: factor, series, value ..."""
     rows: list[Row] = []
     for factor in ASKED:
         for name, metric in (("words", "zero_shot"), ("words through a map", "mapped"), ("probe", "frozen")):
-            rows += point(mapped(found, metric, factor), factor=factor, series=name)
+            rows += point(mapped(data, metric, factor), factor=factor, series=name)
         rows.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
     return pd.DataFrame(rows)
 
 
-def mapped(found: Measured, metric: str, factor: str) -> pd.Series:
+def mapped(data: Measured, metric: str, factor: str) -> pd.Series:
     """What the table of the map has with the largest budget; words alone need no labels."""
-    labels = 0 if metric == "zero_shot" else found.budgets.curve[-1]
-    return percent(found.maps, metric=metric, factor=factor, labels=labels)
+    labels = 0 if metric == "zero_shot" else data.budgets.curve[-1]
+    return percent(data.maps, metric=metric, factor=factor, labels=labels)
 
 
-def kept_from_the_start(found: Measured) -> pd.DataFrame:
+def kept_from_the_start(data: Measured) -> pd.DataFrame:
     """Probes on the embedding of encoders that were trained to keep more: factor, series, value ..."""
     rows: list[Row] = []
     for factor in ASKED:
         for arm in (SILENT, LONGER, BESIDE, FIFTH, EVERYTHING):
-            rows += point(found.probe(factor, arm), factor=factor, series=NAMES[arm])
+            rows += point(data.probe(factor, arm), factor=factor, series=NAMES[arm])
         rows.append({"factor": factor, "series": "chance", "value": CHANCE[factor]})
     return pd.DataFrame(rows)
 
@@ -276,26 +276,26 @@ def kept_from_the_start(found: Measured) -> pd.DataFrame:
 # ---------------------------------------------------------------- one encoder or many
 
 
-def specialists(found: Measured) -> dict[str, pd.DataFrame]:
+def specialists(data: Measured) -> dict[str, pd.DataFrame]:
     """Task -> what was measured on the encoder that was tuned for it, every weight with many labels."""
     tasks = (*LOST, *CAPTIONED, *OTHERS, ALL)
-    rows = {task: select(found.tuned, arm=Tuning(SILENT, "full", task, found.budgets.many)) for task in tasks}
+    rows = {task: select(data.tuned, arm=Tuning(SILENT, "full", task, data.budgets.many)) for task in tasks}
     return {task: table for task, table in rows.items() if len(table)}
 
 
-def tasks_of(found: Measured) -> list[str]:
+def tasks_of(data: Measured) -> list[str]:
     """Tasks for which some encoder was specialised: of captions, of labels, or by tuning."""
-    purposes = {*CAPTIONED, *LOST, *specialists(found)}
+    purposes = {*CAPTIONED, *LOST, *specialists(data)}
     return [task for task in ASKED if task in purposes]
 
 
-def encoders_by_task(found: Measured) -> dict[str, dict[str, pd.Series]]:
+def encoders_by_task(data: Measured) -> dict[str, dict[str, pd.Series]]:
     """Encoder -> task -> accuracy of a probe on its frozen embedding: trained ones, and ones tuned for a task or all."""
-    read = {NAMES[arm]: select(found.reads, arm=arm) for arm in ENCODERS if arm != UNTRAINED}
+    read = {NAMES[arm]: select(data.reads, arm=arm) for arm in ENCODERS if arm != UNTRAINED}
     tuned = {
-        TUNED_FOR_ALL if task == ALL else f"tuned for {SHORT[task]}": rows for task, rows in specialists(found).items()
+        TUNED_FOR_ALL if task == ALL else f"tuned for {SHORT[task]}": rows for task, rows in specialists(data).items()
     }
-    tasks = tasks_of(found)
+    tasks = tasks_of(data)
     return {name: {task: probed(rows, task) for task in tasks} for name, rows in (read | tuned).items() if len(rows)}
 
 
@@ -320,15 +320,15 @@ def shortfalls(by_task: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, tupl
     return behind_best
 
 
-def one_or_many(found: Measured) -> pd.DataFrame:
+def one_or_many(data: Measured) -> pd.DataFrame:
     """Probe accuracy of every encoder at every task, and its shortfall.
 
     Returns:
         encoder, task, value ..., best (within TIE of the best), shortfall (points, on its worst task).
     """
-    by_task = encoders_by_task(found)
+    by_task = encoders_by_task(data)
     behind = shortfalls(by_task)
-    top = {task: max(float(row[task].mean()) for row in by_task.values()) for task in tasks_of(found)}
+    top = {task: max(float(row[task].mean()) for row in by_task.values()) for task in tasks_of(data)}
     rows: list[Row] = []
     for name, accuracies in by_task.items():
         for task, samples in accuracies.items():
@@ -340,7 +340,7 @@ def one_or_many(found: Measured) -> pd.DataFrame:
 # ---------------------------------------------------------------- what to do
 
 
-def advice(found: Measured, task: str) -> pd.DataFrame:
+def advice(data: Measured, task: str) -> pd.DataFrame:
     """Which method for so many labelled pictures: what each reaches, and which to take.
 
     The advice is the cheapest way within TIE of the best mean: a probe on what the encoder puts out, a probe on its first
@@ -354,14 +354,14 @@ def advice(found: Measured, task: str) -> pd.DataFrame:
         tuning reaches, and the control: the first stage of the untrained network.
     """
     rows = []
-    for labels in found.budgets.curve:
+    for labels in data.budgets.curve:
         reached = {
-            "probe": found.best_frozen(task, labels),
-            "first stage": found.frozen(task, labels, depth=FIRST_STAGE),
-            PIXELS: found.of_pixels(task, labels),
-            SCRATCH: found.accuracy(Tuning(UNTRAINED, "scratch", task, labels)),
+            "probe": data.best_frozen(task, labels),
+            "first stage": data.frozen(task, labels, depth=FIRST_STAGE),
+            PIXELS: data.of_pixels(task, labels),
+            SCRATCH: data.accuracy(Tuning(UNTRAINED, "scratch", task, labels)),
         }
-        reached |= {name: found.accuracy(Tuning(SILENT, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
+        reached |= {name: data.accuracy(Tuning(SILENT, TUNED_AS[name], task, labels)) for name in (LORA, FULL)}
         reached = {name: samples for name, samples in reached.items() if len(samples)}
         means = {name: float(samples.mean()) for name, samples in reached.items()}
         do = next(name for name, value in means.items() if value >= max(means.values()) - TIE)
@@ -370,24 +370,24 @@ def advice(found: Measured, task: str) -> pd.DataFrame:
             do = f"{do}; {beside} if words must stay"
         lowest = max(interval(samples)["low"] for samples in reached.values())
         row = {"labelled pictures": labels, "do": do if lowest >= CHANCE[task] + CLEAR else "label more"} | means
-        control = found.frozen(task, labels, UNTRAINED, FIRST_STAGE)
+        control = data.frozen(task, labels, UNTRAINED, FIRST_STAGE)
         rows.append(row | ({"first stage, untrained": float(control.mean())} if len(control) else {}))
     return pd.DataFrame(rows)
 
 
-def cost_of_tuning(found: Measured) -> pd.DataFrame:
+def cost_of_tuning(data: Measured) -> pd.DataFrame:
     """Points that words lose on the car's colour and body when the encoder is tuned for the light, by labelled pictures.
 
     Returns:
         labelled pictures; for each way to tune, a text with mean and interval, and the three numbers.
     """
     rows = []
-    for labels in found.budgets.curve:
+    for labels in data.budgets.curve:
         row: Row = {"labelled pictures": labels}
         for name in (LORA, FULL):
-            after = found.words_after(Tuning(SILENT, TUNED_AS[name], "light", labels))
+            after = data.words_after(Tuning(SILENT, TUNED_AS[name], "light", labels))
             if len(after):
-                lost = paired_difference(found.words_before(), after)
+                lost = paired_difference(data.words_before(), after)
                 row[name] = f"{lost.value:.0f} [{lost.low:.0f}, {lost.high:.0f}]".replace("-", "\u2212")
                 row |= {f"{name} {end}": getattr(lost, end) for end in ("value", "low", "high")}
         rows.append(row)

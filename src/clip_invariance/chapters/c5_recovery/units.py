@@ -99,7 +99,7 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
     """All tunings with labels; those that the price is measured on are tested on the whole line of weights."""
     many = BUDGETS.at(profile).many
     lines = [Tuning(SILENT, method, "light", many) for method in ("lora", "full")]
-    found = []
+    units = []
     for seed in range(seeds):
         for arm in tunings(profile):
             steps, batch = LENGTHS[arm.labels]
@@ -113,8 +113,8 @@ def tune_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
                 "tests": _tests_of(arm in lines),
                 **_where(profile, seed, device),
             }
-            found.append(Unit(tune, params, _needs(arm.encoder, profile, seed, device)))
-    return found
+            units.append(Unit(tune, params, _needs(arm.encoder, profile, seed, device)))
+    return units
 
 
 def caption_units(profile: Profile, seeds: int, device: str) -> list[Unit]:
