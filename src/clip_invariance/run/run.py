@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -26,6 +25,7 @@ import nbformat
 import papermill
 import psutil
 import yaml
+from filelock import FileLock, Timeout
 from papermill.exceptions import PapermillExecutionError, strip_color
 
 from clip_invariance.errors import ReportError, UsageError
@@ -213,15 +213,16 @@ def _locked(run: Path, chapter: str) -> Iterator[None]:
     path = run / ".partial" / f"{chapter}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
+        lock = FileLock(path, blocking=False)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"chapter {chapter} is already running at profile {run.name}: wait for that run") from None
     except OSError as error:
         raise UsageError(f"cannot write to {path.parent}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"chapter {chapter} is already running at profile {run.name}: wait for that run") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class _Execution:
