@@ -221,9 +221,10 @@ def read_bytes(path: Path, most: int = MAX_RECORD_BYTES, if_missing: str = "the 
     except OSError as error:
         why = "is a link: copy the file itself there" if path.is_symlink() else f"cannot be read: {error.strerror}"
         raise ReportError(f"{path} {why}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)  # fdopen would refuse a folder, and say less
+        raise ReportError(f"{path} is no ordinary file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ReportError(f"{path} is no ordinary file")
         content = file.read(most + 1)
     if len(content) > most:
         raise ReportError(f"{path} takes more than {most / 1e6:.0f} MB, too much for a file of results")
