@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -740,6 +741,13 @@ FOREIGN = {
     "below": ("more/config.json", {"auto_map": {"AutoConfig": "evil.Evil"}}),
     "a class that is none": ("tokenizer_config.json", {"tokenizer_class": "pipeline"}),
     "a file elsewhere": ("tokenizer_config.json", {"vocab_file": "../../secret.txt"}),
+    "one of several files elsewhere": (
+        "tokenizer_config.json",
+        {"fast_tokenizer_files": ["../../tokenizer.4.0.0.json"]},
+    ),
+    "a file of another format": ("tokenizer_config.json", {"gguf_file": "secret.gguf"}),
+    "arguments of its own": ("tokenizer_config.json", {"init_inputs": ["../../secret.txt"]}),
+    "another model": ("config.json", {"model_type": "detr", "backbone": "somebody/evil", "use_timm_backbone": False}),
     "a tower on the hub": ("open_clip_config.json", {"model_cfg": {"text_cfg": {"hf_model_name": "somebody/evil"}}}),
     "a tower in a folder": ("open_clip_config.json", {"model_cfg": {"text_cfg": {"hf_model_name": "./evil"}}}),
     "timm from the hub": (
@@ -781,6 +789,50 @@ def test_a_model_that_brings_code_is_refused_by_file_and_key(
     assert name in line
     assert line.endswith("this is refused")
     assert not (small_clip.parent / "MARK").exists()
+
+
+def test_a_link_out_of_a_models_folder_is_refused_and_the_hubs_own_links_are_not(
+    small_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An audit's record holds a digest of each file it read: of a short secret, that tells the secret."""
+    from clip_invariance.audit import checkpoints
+    from clip_invariance.cli import main
+
+    secret = small_clip.parent / "secret.txt"
+    secret.write_text("1234")
+    (small_clip / "zz.bin").symlink_to(secret)
+    assert main(["audit", "--model", f"local-dir:{small_clip}", "--device", "cpu"]) == 2
+    assert "zz.bin is a link out of the model's folder" in capsys.readouterr().err
+    cache = small_clip.parent / "models--somebody--clip"
+    snapshot = cache / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    for number, name in enumerate(("open_clip_config.json", "open_clip_model.safetensors")):
+        (small_clip / name).rename(cache / "blobs" / str(number))
+        (snapshot / name).symlink_to(Path("../../blobs") / str(number))
+    assert checkpoints.load(checkpoints.find(f"local-dir:{snapshot}")).texts(["a red light"]).shape == (1, 16)
+
+
+def test_the_tokenizer_of_a_folder_is_made_without_a_network(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text tower that open_clip knows may come from the hub; the folder's tokenizer asks nobody, whatever it says."""
+    import open_clip
+    from huggingface_hub import constants
+
+    from clip_invariance.audit import checkpoints
+    from clip_invariance.errors import UsageError
+
+    offline: list[bool] = []
+    config = json.loads((small_clip / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"}
+    (small_clip / "open_clip_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(head=lambda *_, **__: None))
+    found = checkpoints.find(f"local-dir:{small_clip}")
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda *_, **__: offline.append(constants.HF_HUB_OFFLINE))
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: offline.append(constants.HF_HUB_OFFLINE))
+    with pytest.raises((UsageError, AttributeError)):
+        checkpoints.load(found)
+    assert offline == [True, False]
 
 
 def test_should_a_setting_slip_through_no_code_is_imported(small_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -284,6 +284,10 @@ def _in_folder(model: str) -> Checkpoint:
     return Checkpoint(model, "", (folder / _CONFIG, *weights))
 
 
+#: What transformers reads before it makes a tokenizer.
+_WORDS_SETTINGS = ("config.json", "tokenizer_config.json")
+
+
 def _in_repository(model: str) -> Checkpoint:
     repository = model.removeprefix(HUB)
     with _quick_if_offline() as offline, _quiet():
@@ -294,8 +298,19 @@ def _in_repository(model: str) -> Checkpoint:
                 f"could not fetch {model} ({_reason(error, offline)}): where there is a network, download its files "
                 f"into a folder, and pass that: --model {LOCAL}FOLDER"
             ) from None
+        words = [_if_there(repository, name) for name in _WORDS_SETTINGS]
     foreign.check_config(found[0], None)
+    for path in filter(None, words):
+        foreign.check_words(path)
     return Checkpoint(model, "", tuple(found))
+
+
+def _if_there(repository: str, name: str) -> Path | None:
+    """A file of a repository on the hub; None where it has none of that name, or cannot be asked."""
+    try:
+        return Path(download_pretrained_from_hf(repository, filename=name))
+    except Exception:  # of sockets, of the hub's client: the tokenizer will say what is lacking
+        return None
 
 
 def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -416,7 +431,8 @@ def _build(checkpoint: Checkpoint, device: str, **options: Any) -> Encoder:
     words = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
     with network as offline, _quiet(), foreign.no_foreign_code():
         try:
-            tokenizer = open_clip.get_tokenizer(name, **words)
+            with _offline() if name.startswith(LOCAL) else nullcontext():  # its tokenizer lies in the folder
+                tokenizer = open_clip.get_tokenizer(name, **words)
         except UsageError:
             raise
         except Exception as error:  # of sockets, of the hub's client, of damaged vocabularies

@@ -21,6 +21,10 @@ from clip_invariance.errors import UsageError, printable
 
 #: Settings that make transformers import Python from the folder or from the hub.
 CODE = ("auto_map", "trust_remote_code", "custom_code", "custom_pipelines", "code_revision")
+#: Settings that make transformers read another model or another file than the one that was passed.
+ELSEWHERE = ("backbone", "gguf_file", "init_inputs")
+#: Settings that name files; each name must be one of the folder itself. (special_tokens_map_file says where one once lay.)
+FILES = re.compile(r"(?!special_tokens_map_file).*_files?|source_spm|target_spm")
 TOKENIZER_SETTINGS = {"clean", "strip_sep_token", "language"}
 TOKENIZERS = re.compile(r"[A-Z]\w*(?:Tokenizer|TokenizerFast|Backend)|")
 HUB_NAME = re.compile(r"[\w\-]+(?:\.[\w\-]+)*/[\w\-]+(?:\.[\w\-]+)*")
@@ -36,12 +40,37 @@ def check_folder(folder: Path, config: str) -> None:
     Raises:
         UsageError: naming the file and the key.
     """
+    check_links(folder)
     check_config(folder / config, set(text_models()))
     for path in sorted(folder.rglob("*.json")):
-        settings = read(path)
-        check_code(path, settings)
-        if isinstance(settings, dict):
-            check_tokenizer(path, settings)
+        check_words(path)
+
+
+def check_words(path: Path) -> None:
+    """Refuse a file of settings that asks for code, for files elsewhere, or for a tokenizer that is none.
+
+    Raises:
+        UsageError: naming the file and the key.
+    """
+    settings = read(path)
+    check_code(path, settings)
+    if isinstance(settings, dict):
+        check_tokenizer(path, settings)
+
+
+def check_links(folder: Path) -> None:
+    """Refuse links that lead out of the folder, but for those of the hub's cache: a snapshot's files lie in ``blobs``.
+
+    What they lead to would be read, and its digest become part of the audit.
+
+    Raises:
+        UsageError: naming the link.
+    """
+    inside, blobs = folder.resolve(), folder.resolve().parents[1] / "blobs"
+    places = [inside] if blobs.is_symlink() else [inside, blobs]
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in places):
+            raise UsageError(f"{printable(path)} is a link out of the model's folder: copy the file itself there")
 
 
 def check_config(path: Path, text_models: Collection[str] | None) -> None:
@@ -74,7 +103,7 @@ def check_config(path: Path, text_models: Collection[str] | None) -> None:
 
 
 def check_code(path: Path, settings: object) -> None:
-    """Refuse settings in which any key, however deep, asks for code.
+    """Refuse settings in which any key, however deep, asks for code, or for a model or a file elsewhere.
 
     Raises:
         UsageError: naming the file and the key.
@@ -82,6 +111,8 @@ def check_code(path: Path, settings: object) -> None:
     for key, value in every(settings):
         if key in CODE and value:
             raise refused(path, key, "would run code that comes with the model")
+        if key in ELSEWHERE and value and not isinstance(value, int):
+            raise refused(path, key, "would read another model or another file")
 
 
 def check_tokenizer(path: Path, settings: Mapping[str, Any]) -> None:
@@ -92,8 +123,8 @@ def check_tokenizer(path: Path, settings: Mapping[str, Any]) -> None:
     """
     if not TOKENIZERS.fullmatch(str(settings.get("tokenizer_class") or "")):
         raise refused(path, "tokenizer_class", f"{printable(settings['tokenizer_class'], 60)} is no tokenizer")
-    for key in ("vocab_file", "merges_file", "tokenizer_file", "spm_file", "source_spm", "target_spm"):
-        if re.search(r"[/\\]|\.\.", str(settings.get(key) or "")):
+    for key, value in every(settings):
+        if FILES.fullmatch(key) and re.search(r"[/\\]|\.\.", str(value or "")):
             raise refused(path, key, "names a file elsewhere: put it into the folder and name it alone")
 
 
