@@ -114,8 +114,8 @@ def test_it_does_what_a_gpu_does_and_leaves_nothing_behind() -> None:
 # ---------------------------------------------------------------- every unit
 
 
-#: Parameters that say what is shown or told, not what is done with it. (In chapter 6, the arm decides what is asked.)
-CONTENT = {"03": ("arm", "since"), "05": ("origin",)}
+#: Parameters that say what is shown or told, not what is done with it.
+CONTENT = {"01": ("arm", "support", "labelling"), "03": ("policy", "kept", "marking"), "05": ("origin",)}
 
 
 def kind(unit: Unit, content: Sequence[str]) -> object:
