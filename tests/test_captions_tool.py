@@ -621,7 +621,12 @@ def test_nothing_that_others_name_is_markup_on_the_page(tmp_path: Path) -> None:
     assert [part.content for part in parts if part.type == "code_inline"] == [done.record["inputs"]["factors_sha256"]]
     text = "".join(part.content for part in parts if part.type in ("text", "text_special"))
     shown = [*MARKUP, *MARKED, str(file), str(factors), f"column {column},"]
-    for name in (*shown, "No caption names never *x*:", "Only one value of alone *x* is ever named", f"{MARKUP[0]} in 1"):
+    for name in (
+        *shown,
+        "No caption names never *x*:",
+        "Only one value of alone *x* is ever named",
+        f"{MARKUP[0]} in 1",
+    ):
         assert name in text
     cells = [part.content for part in parts if part.type == "th_open"]
     assert len(cells) == 6 + 3 + 1 + len(MARKUP) + 2
