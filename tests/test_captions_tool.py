@@ -31,7 +31,7 @@ from clip_invariance.audit.captions.factors import Factors, normalise, read_fact
 from clip_invariance.audit.captions.reading import sources
 from clip_invariance.audit.captions.worth import policy_of, worths
 from clip_invariance.captions import CaptionPolicy
-from clip_invariance.cli import main
+from clip_invariance.cli import _print_table, main
 from clip_invariance.errors import UsageError
 from clip_invariance.results import find_project
 from clip_invariance.theory.gain import mention_gain
@@ -555,3 +555,112 @@ def test_bad_factors_are_one_line(tmp_path: Path, text: str, message: str) -> No
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "factors.toml"))
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- what a stranger may name
+
+NAMES = {
+    "escape": "a\x1b[31m", "C1 escape": "a\x9b31m", "line break": "a\nb", "next line": "a\x85b", "delete": "a\x7f",
+    "separator": "a\u2028b", "paragraph": "a\u2029b", "direction": "a\u202eb", "zero width": "a\u200bb",
+    "long": "a" * 101, "formula": "=HYPERLINK(0)", "plus": "+1", "minus": "-1", "at": "@SUM(1)", "full width": "＝1",
+    "full-width at": "＠SUM(1)", "full-width plus": "＋1", "full-width minus": "－1", "space before": " =1",
+    "second column": "a;=1", "quoted": 'a,"=1',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["factor", "value", "key"])
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_names_that_do_harm_where_they_are_shown_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, place: str
+) -> None:
+    path, factors = write_small(tmp_path)
+    key = json.dumps(name).replace("\x7f", "\\u007f")
+    tables = {
+        "factor": f"[{key}.values]\nv = ['car']\n",
+        "value": f"[f.values]\n{key} = ['car']\n",
+        "key": f"[f]\n{key} = 1\n[f.values]\nv = ['car']\n",
+    }
+    factors.write_text(tables[place], encoding="utf-8")
+    assert main(["captions", str(path), "--factors", str(factors), "--output", str(tmp_path / "out")]) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    assert len(errors.splitlines()) == 1
+    assert f"{factors}: the name " in errors
+    assert errors.removesuffix("\n").isprintable()
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_a_hundred_letters_with_signs_inside_are_taken(tmp_path: Path) -> None:
+    name = "x=1+2-3@4; " + "a" * 89
+    assert [factor.name for factor in factors_of(tmp_path, f"['{name}'.values]\n'a-b' = ['car']\n").factors] == [name]
+
+
+MARKUP = ["<img src=//a.example onerror=alert(1)>", "[x](//a.example)", "**x** | y"]  # of factors
+MARKED = ["![x](//a.example)", "`x` | y", "<b>"]  # of values
+
+
+def test_nothing_that_others_name_is_markup_on_the_page(tmp_path: Path) -> None:
+    from markdown_it import MarkdownIt
+
+    folder = tmp_path / "a` <b>x<b> [l](y) `"
+    folder.mkdir()
+    file, factors = folder / "c`<i>_x_.csv", folder / "f`<i>[x](y).toml"
+    column = "` <u> [z](//a.example)"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([[column], ["zero one"], ["zero"], ["zero other"], ["two"], ["other two"]])
+    factors.write_text("".join(
+        f"[{json.dumps(name)}.values]\n{json.dumps(value)} = ['{word}']\nother = ['other']\n"
+        for name, value, word in zip(MARKUP, MARKED, ["zero", "one", "two"], strict=True)
+    ) + "['never *x*'.values]\nv = ['never']\n['alone *x*'.values]\nv = ['zero']\n")  # fmt: skip
+    done = tool.run([file], factors, 8, column=column, output=tmp_path / "out", force=False)
+    page = (tmp_path / "out" / "captions.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark").enable("table").parse(page)
+    parts = [part for token in tokens for part in (token, *(token.children or []))]
+    assert not [part for part in parts if part.type.startswith(("html", "link"))]
+    assert [part.attrs["src"] for part in parts if part.type == "image"] == ["captions.png"]
+    assert [part.content for part in parts if part.type == "code_inline"] == [done.record["inputs"]["factors_sha256"]]
+    text = "".join(part.content for part in parts if part.type in ("text", "text_special"))
+    shown = [*MARKUP, *MARKED, str(file), str(factors), f"column {column},"]
+    for name in (
+        *shown,
+        "No caption names never *x*:",
+        "Only one value of alone *x* is ever named",
+        f"{MARKUP[0]} in 1",
+    ):
+        assert name in text
+    cells = [part.content for part in parts if part.type == "th_open"]
+    assert len(cells) == 6 + 3 + 1 + len(MARKUP) + 2
+    table = (tmp_path / "out" / "captions.csv").read_text(encoding="utf-8")
+    assert "c`" not in table
+    assert "<u>" not in table
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "cost in $ and $_", "\\$a$"])
+def test_a_dollar_in_a_name_is_a_dollar_in_the_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path, factors = write_small(tmp_path)
+    factors.write_text(f"['{name}'.values]\na = ['red light']\nb = ['green light']\n")
+    assert main(["captions", str(path), "--factors", str(factors), "--output", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_no_cell_of_a_table_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table(("a", "b\x1b]0;x\x07"), [("\x1b[2J", "[red]c[/red] :car:"), ("\u202ed", "\x9b31m")])
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    for shown in (r"b\x1b]0;x\x07", r"\x1b[2J", "[red]c[/red] :car:", r"\u202ed", r"\x9b31m"):
+        assert shown in printed
+
+
+def test_the_name_of_a_file_is_no_command_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, factors = write_small(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CLIP_INVARIANCE_PROJECT", raising=False)
+    named = path.rename(tmp_path / "c\x1b[31m.csv")
+    assert main(["captions", str(named), "--factors", str(factors)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert r"c\x1b[31m-" in printed

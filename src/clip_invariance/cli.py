@@ -448,7 +448,7 @@ def captions(
         _print_table(tuple(header), [tuple(row) for row in rows])
         print()
     print(f"{done.record['captions']:,} captions, {done.record['empty']:,} of them empty\n{page.NO_LAW}")
-    print(done.folder / run.PAGE)
+    print(printable(done.folder / run.PAGE, 10_000))  # named after the file of captions
 
 
 store = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
@@ -550,13 +550,15 @@ def _build(source: str) -> None:
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table in which nothing is markup, and no cell has what a terminal would obey."""
     names = (
-        Column(name, no_wrap=number == 0, min_width=len(name)) for number, name in enumerate(columns)
+        Column(name, no_wrap=number == 0, min_width=len(name))
+        for number, name in enumerate(printable(name, 10_000) for name in columns)
     )  # what a row is about stays whole
     table = Table(*names, box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table, markup=False)
+        table.add_row(*(printable(cell, 10_000) for cell in row))
+    Console(emoji=False).print(table, markup=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ anywhere.
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,17 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clip_invariance.errors import UsageError
+from clip_invariance.errors import UsageError, printable
 
 #: Bits of a pattern: one for each value of all factors.
 MOST_VALUES = 63
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 _BREAK = " | "
+#: Letters of a name, which becomes a row of tables and of a figure.
+MOST_LETTERS = 100
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+#: What a spreadsheet takes for a formula, also in the cells that it makes of a name where a semicolon parts columns.
+_FORMULA = re.compile(r"""(?:^|[;,])[\s"']*[=+\-@]""")
 
 
 class _FactorFile(BaseModel):
@@ -140,6 +146,7 @@ def read_factors(path: Path | None) -> Factors:
         raise UsageError(f"{where}: {error}") from None
     if not raw:
         raise UsageError(f"{where}: names no factor")
+    _check_names(where, raw)
     names: dict[str, str] = {}
     for name in raw:
         if names.setdefault(name.casefold(), name) != name:
@@ -154,6 +161,30 @@ def read_factors(path: Path | None) -> Factors:
 def example() -> str:
     """The file of factors for driving scenes."""
     return resources.files("clip_invariance.audit.captions").joinpath("driving.toml").read_text(encoding="utf-8")
+
+
+def _check_names(where: str, table: Mapping[str, object]) -> None:
+    """Refuse names that do harm where they are shown: on a terminal, or in the table that a spreadsheet opens.
+
+    Args:
+        where: the file, for the message.
+        table: what TOML has; the keys of all tables in it are looked at, since messages show those that are unknown.
+
+    Raises:
+        UsageError: for the first such name, which it spells out.
+    """
+    for name, inside in table.items():
+        reason = ""
+        if any(unicodedata.category(letter) in _UNSEEN for letter in name):
+            reason = "has a character that is not seen (a line break, an escape, a mark of direction): take it out"
+        elif len(name) > MOST_LETTERS:
+            reason = f"has {len(name):,} characters, at most {MOST_LETTERS}: shorten it"
+        elif _FORMULA.search(unicodedata.normalize("NFKC", name)):  # of full width is a formula, too
+            reason = "would be a formula in a spreadsheet: no = + - @ at its beginning or behind a comma or semicolon"
+        if reason:
+            raise UsageError(f"{where}: the name {printable(name, 60)} {reason}")
+        if isinstance(inside, dict):
+            _check_names(where, inside)
 
 
 def _factor(where: str, name: str, table: object) -> Factor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 
 from clip_invariance.marks.marks import headline, row_names
 from clip_invariance.marks.style import PALETTE, WIDTH
+from clip_invariance.report.words import plain
 
 #: What is said of the onset until a law of it has been measured.
 NO_LAW = (
@@ -26,37 +27,40 @@ def of(table: pd.DataFrame, what: str) -> pd.DataFrame:
     return table[table["what"] == what]
 
 
-def factor_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, the largest gain first."""
+def factor_rows(table: pd.DataFrame, shown: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, the largest gain first; names as ``shown`` gives them."""
     rows = [
-        ["-" if pd.isna(row["order"]) else str(row["order"]), row["factor"], _percent(row["percent"]),
+        ["-" if pd.isna(row["order"]) else str(row["order"]), shown(row["factor"]), _percent(row["percent"]),
          *(_nats(row[name]) for name in ("gain_nats", "at_least", "at_most"))]
         for _, row in of(table, "factor").iterrows()
     ]  # fmt: skip
     return ["order", "factor", "named in, %", "gain, nats", "at least", "at most"], rows
 
 
-def value_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of how often each value is named."""
+def value_rows(table: pd.DataFrame, shown: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of how often each value is named; names as ``shown`` gives them."""
     rows = [
-        [f"{row['factor']}: {row['value']}", f"{row['captions']:,}", _percent(row["percent"])]
+        [f"{shown(row['factor'])}: {shown(row['value'])}", f"{row['captions']:,}", _percent(row["percent"])]
         for _, row in of(table, "value").iterrows()
     ]
     return ["value", "captions", "named in, %"], rows
 
 
-def pair_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of what is named together: of the captions that name the one on the left, how many name the other."""
+def pair_rows(table: pd.DataFrame, shown: Callable[[str], str] = str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what is named together: of the captions that name the one on the left, how many name the other.
+
+    Names are as ``shown`` gives them.
+    """
     factors = of(table, "factor").set_index("factor")["captions"]
     together = {(row["factor"], row["other"]): row["captions"] for _, row in of(table, "pair").iterrows()}
     rows = []
     for one in factors.index:
-        cells = [one]
+        cells = [shown(one)]
         for other in factors.index:
             both = together.get((one, other), together.get((other, one)))
             cells.append("" if both is None else "-" if not factors[one] else _percent(100 * both / factors[one]))
         rows.append(cells)
-    return ["of captions naming, %", *factors.index], rows
+    return ["of captions naming, %", *map(shown, factors.index)], rows
 
 
 def overview(table: pd.DataFrame) -> Figure:
@@ -81,18 +85,18 @@ def overview(table: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(title)
-    row_names(rate, list(rows["factor"]))
+    row_names(rate, [name.replace("$", r"\$") for name in rows["factor"]])  # else between two of them is a formula
     headline(figure, "What captions name, and what it is worth")
     return figure
 
 
 def markdown(table: pd.DataFrame, record: dict[str, Any]) -> str:
-    """The page."""
+    """The page. Names, paths and columns are text in it, whatever they hold."""
     inputs = record["inputs"]
     factors = of(table, "factor")
-    never = factors.loc[factors["captions"] == 0, "factor"].tolist()
-    useless = factors.loc[(factors["captions"] > 0) & (factors["at_most"] == 0), "factor"].tolist()
-    several = [f"{row['factor']} in {row['several']:,}" for _, row in factors.iterrows() if row["several"]]
+    never = factors.loc[factors["captions"] == 0, "factor"].map(plain).tolist()
+    useless = factors.loc[(factors["captions"] > 0) & (factors["at_most"] == 0), "factor"].map(plain).tolist()
+    several = [f"{plain(row['factor'])} in {row['several']:,}" for _, row in factors.iterrows() if row["several"]]
     notes = [
         f"{record['captions']:,} captions were read, {record['empty']:,} of them empty. Shares are of the others.",
         NO_LAW,
@@ -109,14 +113,15 @@ def markdown(table: pd.DataFrame, record: dict[str, Any]) -> str:
     if inputs["batch"] > record["sampled"]:
         notes.append(f"The lower bound is that of a batch of {record['sampled']:,}, as many captions as were sampled.")
     files = "\n".join(
-        f"- `{file['path']}`, column {file['column']}, {file['bytes']:,} bytes" for file in inputs["files"][:50]
+        f"- {plain(file['path'])}, column {plain(str(file['column']))}, {file['bytes']:,} bytes"
+        for file in inputs["files"][:50]
     )
     more = len(inputs["files"]) - 50
     return f"""# Audit of captions
 
 {_answer(factors, inputs["batch"])}
 
-{_table(*factor_rows(table))}
+{_table(*factor_rows(table, plain))}
 
 ![How often captions name each factor, and its gain with bounds](captions.png)
 
@@ -131,15 +136,15 @@ decides. The page on theory of "Captions Define Invariance", section 7, has defi
 
 ## Values
 
-{_table(*value_rows(table))}
+{_table(*value_rows(table, plain))}
 
 ## Named together
 
-{_table(*pair_rows(table))}
+{_table(*pair_rows(table, plain))}
 
 ## Where this comes from
 
-Factors: `{inputs["factors"]}`, SHA-256 `{inputs["factors_sha256"]}`. Files:
+Factors: {plain(inputs["factors"])}, SHA-256 `{inputs["factors_sha256"]}`. Files:
 
 {files}{f"{chr(10)}- and {more:,} more, in captions.json" if more > 0 else ""}
 
@@ -154,12 +159,12 @@ def _answer(factors: pd.DataFrame, batch: int) -> str:
         return "None of the factors can be learned from these captions: no two values of one are named."
     first, last = ranked.iloc[0], ranked.iloc[-1]
     said = (
-        f"At batches of {batch:,}, **{first['factor']}** is worth most: named in {_percent(first['percent'])} % of the "
-        f"captions, a gain of {_nats(first['gain_nats'])} nats."
+        f"At batches of {batch:,}, **{plain(first['factor'])}** is worth most: named in {_percent(first['percent'])} % "
+        f"of the captions, a gain of {_nats(first['gain_nats'])} nats."
     )
     if len(ranked) > 1:
         said += (
-            f" **{last['factor']}** is worth least: named in {_percent(last['percent'])} %, "
+            f" **{plain(last['factor'])}** is worth least: named in {_percent(last['percent'])} %, "
             f"{_nats(last['gain_nats'])} nats."
         )
     return said
@@ -175,7 +180,7 @@ def _nats(value: float) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _list(lines: Sequence[str]) -> str:
