@@ -17,7 +17,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +38,22 @@ _Text = ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef | ast.Module
 
 @dataclass(frozen=True)
 class Definition:
-    """One top-level statement of a module that defines something; ``text`` is what counts of it."""
+    """One top-level statement of a module that defines something.
+
+    Attributes:
+        text: what counts of it.
+        returns: what a function returns, as text, with the module's own names for types written out; "" for all else.
+    """
 
     name: str
     text: str
     node: ast.stmt
+    returns: str
 
     @property
     def makes_values(self) -> bool:
         """Whether it is a function that returns rows of values."""
-        returns = self.node.returns if isinstance(self.node, ast.FunctionDef) else None
-        return returns is not None and "NamedValue" in ast.dump(returns)
+        return "NamedValue" in self.returns
 
     def spells(self, value: str) -> bool:
         """Whether the name of a value stands in it, whole."""
@@ -129,8 +134,7 @@ def _makers(value: str, rows: Sequence[Definition]) -> list[Definition]:
 
 def _is_helper(definition: Definition) -> bool:
     """Whether it makes one value, as a function that others call for each; those that make lists are looked up by name."""
-    returns = definition.node.returns if isinstance(definition.node, ast.FunctionDef) else None
-    return returns is not None and not re.search("List|list|Iterator|Sequence", ast.dump(returns))
+    return bool(definition.returns) and not re.search("List|list|Iterator|Sequence", definition.returns)
 
 
 def _pattern(joined: ast.JoinedStr) -> Iterator[str]:
@@ -150,15 +154,30 @@ def _digest(definitions: Iterable[Definition]) -> str:
 
 def _definitions(modules: Sequence[Path]) -> Iterator[Definition]:
     for path in sorted(modules):
-        if DRAWINGS.search(path.stem):
-            continue
         try:
             module = ast.parse(path.read_text(encoding="utf-8"))
         except (OSError, SyntaxError) as error:
             raise ReportError(f"{path} cannot be parsed: {error}") from None
+        types = {
+            target.id: ast.dump(node.value)
+            for node in module.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and "NamedValue" in ast.dump(node.value)
+        }
         for node in module.body:
             if not isinstance(node, ast.Import | ast.ImportFrom) and not _is_text(node):
-                yield Definition(getattr(node, "name", ""), _dump(_without_docstrings(node)), node)
+                text = _dump(_without_docstrings(node))
+                found = Definition(getattr(node, "name", ""), text, node, _returned(node, types))
+                if found.makes_values or not DRAWINGS.search(path.stem):
+                    yield found
+
+
+def _returned(node: ast.stmt, types: Mapping[str, str]) -> str:
+    if not isinstance(node, ast.FunctionDef) or node.returns is None:
+        return ""
+    named = [types[n.id] for n in ast.walk(node.returns) if isinstance(n, ast.Name) and n.id in types]
+    return " ".join([ast.dump(node.returns), *named])
 
 
 def _dump(node: object) -> str:
