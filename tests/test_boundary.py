@@ -16,13 +16,14 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
@@ -107,7 +108,22 @@ def test_a_table_that_is_more_than_text_is_refused_by_name(path: Path) -> None:
 
 
 def test_tables_may_hold_numbers_signs_and_lines() -> None:
-    boundary.check_table(Path("x.csv"), b'a,b\n-1.5e-7,"two\nlines"\n+3,- none -\n-inf,-\n')
+    boundary.check_table(Path("x.csv"), b'a,b\n-1.5e-7,"two\nlines"\n+3,- none -\n-inf,-\n-0.5,-.5\n1e-5,"one; -2 points"\n')
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["a ", "- ", "a-", "a", " ", "1", "1.", ";-", "; ", "'", "\n "])
+def test_no_cell_takes_for_ever(text: str) -> None:
+    cell = "-" + (text * boundary.MAX_CELL)[: boundary.MAX_CELL - 2] + "!"
+    with pytest.raises(ReportError, match="the formula"):
+        boundary.check_table(Path("x.csv"), b"a\n" + b'"%b"\n' % cell.encode() * 200)
+
+
+def test_a_large_part_shown_again_too_often_is_refused() -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg"><g id="a">{}</g>{}</svg>'
+    boundary.check_picture(Path("x.svg"), svg.format("<g/>" * 1000, '<use href="#a"/>' * 1000).encode())
+    with pytest.raises(ReportError, match="shown again too often"):
+        boundary.check_picture(Path("x.svg"), svg.format("<g/>" * 10_000, '<use href="#a"/>' * 1000).encode())
 
 
 def with_part(kind: bytes, body: bytes = b"") -> bytes:
@@ -891,3 +907,81 @@ def test_publishing_passes_the_boundary(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ReportError, match=r"accuracy_by_place\.dark\.svg: the element 'script'"):
         publish(project, [], None, force=True)
     assert b"script" not in (project / "figures" / "01" / "accuracy_by_place.dark.svg").read_bytes()
+
+
+def its_notebook(folder: Path, change: Callable[[Any], object]) -> None:
+    made = json.loads((folder / NOTEBOOK).read_text())
+    change(made)
+    (folder / NOTEBOOK).write_text(json.dumps(made))
+    sign(folder)
+
+
+def output_of(made: Any, **data: Any) -> None:
+    made["cells"][-1]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": data}]
+
+
+PANDAS = pd.DataFrame({"a": [1]})._repr_html_()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda made: made["cells"][0].update(source="# <script>"), r"cell 1: text that is not that of notebooks/"),
+        (lambda made: made["cells"].pop(0), r"without the text '# Notebook: hard and"),
+        (lambda made: made["cells"].append(made["cells"][0]), r"cell 5: text that is not"),
+        (lambda made: made["cells"][0].update(cell_type="raw"), r"cell 1: text that is not"),
+        (lambda made: made["cells"][0].update(attachments={"x.svg": {}}), r"cell 1: the field 'attachments'"),
+        (lambda made: made["cells"][1]["metadata"].update(mystnb={}), r"cell 2: the field 'mystnb'"),
+        (lambda made: made["metadata"].update(widgets={}), r"the field 'widgets'"),
+        (lambda made: output_of(made, **{"text/html": "<script>1</script>"}), r"cell 4: an output with more than"),
+        (lambda made: output_of(made, **{"text/html": "<p onclick='1'>x</p>"}), r"cell 4: an output with more than"),
+        (lambda made: output_of(made, **{"text/html": "<style>a</style>" + PANDAS}), r"cell 4: an output with more"),
+        (lambda made: output_of(made, **{"text/plain": "\x1b[2J"}), r"cell 4: an output with more than"),
+        (lambda made: output_of(made, **{"application/javascript": "1"}), r"application/javascript"),
+        (lambda made: made["cells"][-1]["outputs"][0].update(metadata={"x": 1}), r"cell 4: an output with the field"),
+    ],
+)
+def test_publishing_takes_no_notebook_with_more_than_code_and_clean_outputs(
+    tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    from clip_invariance.report.publish import publish
+
+    project, _ = make_project(tmp_path / "p", results=False)
+    run = project / "_build" / "run" / "standard" / "figures" / "01"
+    write_results(run, CLAIMS_FILE)
+    its_notebook(run, lambda made: output_of(made, **{"text/html": PANDAS}))
+    publish(project, [], None, force=True)
+    published = project / "figures" / "01" / NOTEBOOK
+    before = published.read_bytes()
+    assert before == (run / NOTEBOOK).read_bytes()
+    its_notebook(run, change)
+    with pytest.raises(ReportError, match=message):
+        publish(project, [], None, force=True)
+    assert published.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["foo.svg", "foo.csv", "foo.json", "kayhan.svg"])
+def test_files_of_no_figure_are_neither_published_nor_shown_nor_compared(tmp_path: Path, name: str) -> None:
+    from clip_invariance.report.publish import publish
+
+    project, _ = make_project(tmp_path / "p")
+    run = project / "_build" / "run" / "standard" / "figures" / "01"
+    write_results(run, CLAIMS_FILE)
+    (run / name).write_bytes((HOSTILE / "pictures" / "script.svg").read_bytes())
+    record = json.loads((run / "run.json").read_text())
+    write_json(run / "run.json", record | {"files": record["files"] | {name: ""}})
+    sign(run)
+    with pytest.raises(ReportError, match=rf"{name}.* belongs to no figure of the run"):
+        publish(project, [], None, force=True)
+    with pytest.raises(ReportError, match=rf"{name}.* belongs to no figure of the run"):
+        boundary.passed(read_results(run))
+    if name != "kayhan.svg":
+        with pytest.raises(ReportError, match=rf"{name}, which belongs to no figure of the run"):
+            verify_folder(project, run.parent)
+    assert not (project / "figures" / "01" / name).exists()
+
+
+def test_published_notebooks_could_be_published_again() -> None:
+    """But for their prose, which may have been edited since."""
+    for folder in complete_folders(REPOSITORY / "figures").values():
+        boundary.check_publishable(folder / NOTEBOOK, read_results(folder))

@@ -286,3 +286,25 @@ def test_the_command_packs_and_merges(
     assert main(["store", "merge", "nowhere"]) == 2
     assert "nowhere: no packed units are there" in capsys.readouterr().err
     assert main(["store"]) == 2
+
+
+@pytest.mark.parametrize("whole_shard", [True, False])
+def test_a_link_in_the_store_is_refused_and_nothing_behind_it_is_touched(
+    theirs: Store, ours: Store, experiment: Any, tmp_path: Path, whole_shard: bool
+) -> None:
+    run(experiment, theirs)
+    packed(theirs, tmp_path / "packed")
+    key = sorted(path.name for path in theirs.root.glob("[0-9a-f][0-9a-f]/*"))[-1]
+    elsewhere = tmp_path / "elsewhere"
+    damaged = elsewhere / key if whole_shard else elsewhere
+    damaged.mkdir(parents=True)
+    (damaged / "precious.txt").write_text("the reader's own")
+    link = ours.root / key[:2] if whole_shard else ours.root / key[:2] / key
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    for use in (lambda: merge(ours, [tmp_path / "packed"]), lambda: ours.load(key, print)):
+        with pytest.raises(ReportError, match=f"{link.name} is a link, which a store may not hold"):
+            use()
+    assert (damaged / "precious.txt").read_text() == "the reader's own"
+    assert [path.name for path in elsewhere.iterdir()] == [key if whole_shard else "precious.txt"]
+    assert len(list(ours.root.glob("[0-9a-f][0-9a-f]"))) == 1

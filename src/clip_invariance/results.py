@@ -323,12 +323,16 @@ def check_files(results: Results) -> None:
     """Compare every file of a run with the digest taken when it was written.
 
     Raises:
-        ReportError: as :meth:`Results.file`, for the first file with a problem, and naming a file that should be listed.
+        ReportError: as :meth:`Results.file`, for the first file with a problem, and naming a file that should be listed,
+            or should not.
     """
     run = results.run
     expected = {"values.json", *(f"{name}{end}" for name in run.figures for end in (".csv", ".json"))}
     if lacking := sorted(expected - run.files.keys()):
         raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
+    pictures = {f"{name}{end}" for name in run.figures for end in (".svg", ".dark.svg")}
+    if more := sorted(run.files.keys() - expected - pictures - {NOTEBOOK}):
+        raise ReportError(f"{results.folder / 'run.json'} lists {printable(more[0])}, which belongs to no figure of the run")
     for name in run.files:
         results.file(name)
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import csv
 import io
+import json
 import re
 import struct
 import unicodedata
@@ -43,7 +44,7 @@ def passed(results: Results) -> dict[str, bytes]:
     """The files of a run that pages may show, by name, unchanged; what else lies in the folder is left there.
 
     Raises:
-        ReportError: naming the file and what is wrong with it.
+        ReportError: naming the file and what is wrong with it, or the first file that the run lists beyond its figures'.
     """
     files = {"run.json": to_json(results.run), "values.json": results.file("values.json")}
     for name in results.run.figures:
@@ -59,6 +60,8 @@ def passed(results: Results) -> dict[str, bytes]:
             check_table(results.folder / name, content)
         elif name.endswith(".svg"):
             check_picture(results.folder / name, content)
+    if more := sorted(results.run.files.keys() - files.keys() - {NOTEBOOK}):
+        raise refuse(results.folder / "run.json", f"the file {more[0]!r} belongs to no figure of the run")
     return files
 
 
@@ -87,8 +90,17 @@ def without_controls(text: str) -> str:
 
 
 MAX_ROWS, MAX_COLUMNS, MAX_CELL = 100_000, 200, 2000
-#: What a spreadsheet takes for a formula, which may fetch or start something.
-FORMULA = re.compile(r"\s*(?:[=@]|[+\-].*[(|!])", re.DOTALL)
+#: Where a cell begins, or would if a spreadsheet split it at another separator, and what makes it a formula there, which
+#: may fetch or start something. Full-width and small signs count: some spreadsheets read them as the plain ones.
+_FORMULA = re.compile(
+    r"""(?:\A|[;|\r\n])(?:[^\S\t\r\n]|["'`])*(?:[=@\uff1d\uff20\ufe66\ufe6b]|([+\-\uff0b\uff0d\ufe62\ufe63]))"""
+)
+#: What may follow a sign: a number, perhaps with its unit, or words. No part may match what another matches, as below.
+_WORDS = r"[^\W\d_](?:[^\W\d_]|[ \-])*"
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+\-]?\d+)?"
+_SIGNED = re.compile(rf"""[^\S\n]*(?:{_NUMBER}(?:%|[^\S\n]+(?:%|{_WORDS}))?|{_WORDS})?(?=[;\n"']|\Z)""")
+#: A first line by which a file tells a spreadsheet what separates its cells.
+_SEPARATOR_LINE = re.compile(r"""[\s"']*sep\s*=""", re.IGNORECASE)
 
 
 def check_table(where: Path, content: bytes) -> None:
@@ -104,14 +116,27 @@ def check_table(where: Path, content: bytes) -> None:
     width = len(rows[0]) if rows else 0
     if not 0 < width <= MAX_COLUMNS or len(rows) > MAX_ROWS:
         raise refuse(where, f"a table of {len(rows)} rows and {width} columns")
+    if _SEPARATOR_LINE.match(rows[0][0]):
+        raise refuse(where, f"the separator line {rows[0][0][:40]!r}")
     for number, row in enumerate(rows, 1):
         if len(row) != width:
             raise refuse(where, f"row {number} has {len(row)} cells, the first row {width}")
         for cell in row:
-            if len(cell) > MAX_CELL or cell != without_controls(cell):
+            if len(cell) > MAX_CELL or "\t" in cell or cell != without_controls(cell):
                 raise refuse(where, f"row {number} has a cell with control characters, or too long")
-            if FORMULA.match(cell):
+            if _is_formula(cell):
                 raise refuse(where, f"row {number} has the formula {cell[:40]!r}")
+
+
+def _is_formula(cell: str) -> bool:
+    """Whether a spreadsheet might compute a cell, or a part of it, split at whatever separator.
+
+    >>> [_is_formula(cell) for cell in ("=A1", "-A1", "x;@A1", "-0.5", "- none -", "two\\n-1e-5 points")]
+    [True, True, True, False, False, False]
+    """
+    return any(
+        start[1] not in ("+", "-") or not _SIGNED.match(cell, start.end()) for start in _FORMULA.finditer(cell)
+    )
 
 
 # ---------------------------------------------------------------- pictures
@@ -166,6 +191,8 @@ def check_data_address(where: Path | str, address: str) -> None:
 
 
 MAX_PARTS, MAX_DEPTH = 200_000, 60
+#: Bytes that a picture may make a browser draw by showing parts of it again.
+MAX_SHOWN_AGAIN = 20_000_000
 _SVG, _XLINK = "http://www.w3.org/2000/svg ", "http://www.w3.org/1999/xlink "
 _RDF, _CC = "http://www.w3.org/1999/02/22-rdf-syntax-ns# ", "http://creativecommons.org/ns# "
 _DC = "http://purl.org/dc/elements/1.1/ "
@@ -201,10 +228,14 @@ ATTRIBUTES = {
     _RDF + "resource": re.compile(re.escape("http://purl.org/dc/dcmitype/StillImage")),
 }
 _HERE = re.compile(r"#[\w.\-]+")
+_REFERENCE = re.compile(r"url\(#([\w.\-]+)\)")
 
 
 def check_picture(where: Path, content: bytes) -> None:
     """Refuse an SVG file with anything but shapes, text and PNG pictures inside it.
+
+    A part that is shown again (``use``) or clips (``clip-path``) may not itself refer to others: nested, few lines would
+    make a browser draw for ever.
 
     Raises:
         ReportError: naming the file and what was found.
@@ -212,6 +243,9 @@ def check_picture(where: Path, content: bytes) -> None:
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
     inside: list[str] = []
     count, sheet = 0, list[str]()
+    opened: list[tuple[str | None, int]] = []  # the id of each open element, and the byte where it began
+    sizes: dict[str, int] = {}
+    referring, referred = set[str](), list[str]()
 
     def doctype(*found: Any) -> None:
         if found != DOCTYPE:
@@ -243,8 +277,18 @@ def check_picture(where: Path, content: bytes) -> None:
                     raise refuse(where, f"the address {value[:40]!r}")
             elif name not in ATTRIBUTES or not ATTRIBUTES[name].fullmatch(value):
                 raise refuse(where, f"the attribute {name.rpartition(' ')[2]} = {value[:40]!r}")
+        opened.append((attributes.get("id"), parser.CurrentByteIndex))
+        found = [target for value in attributes.values() for target in _REFERENCE.findall(value)]
+        if tag == _SVG + "use":
+            found += [value[1:] for name, value in attributes.items() if name in ("href", _XLINK + "href")]
+        if found:
+            referred.extend(found)
+            referring.update(name for name, _ in opened if name is not None)
 
     def end(_: str) -> None:
+        name, began = opened.pop()
+        if name is not None:
+            sizes[name] = max(sizes.get(name, 0), parser.CurrentByteIndex - began + len("</g>"))
         if inside.pop() == _SVG + "style" and "".join(sheet).strip() != STYLE_SHEET:
             raise refuse(where, f"the style sheet {''.join(sheet).strip()[:40]!r}")
 
@@ -260,6 +304,10 @@ def check_picture(where: Path, content: bytes) -> None:
         parser.Parse(content, True)
     except (expat.ExpatError, UnicodeDecodeError) as error:
         raise refuse(where, f"no SVG in UTF-8 ({error})") from None
+    if nested := referring & set(referred):
+        raise refuse(where, f"the part {min(nested)!r}, which is shown again and refers to other parts,")
+    if sum(sizes.get(name, 0) for name in referred) > MAX_SHOWN_AGAIN:
+        raise refuse(where, "parts that are shown again too often")
 
 
 # ---------------------------------------------------------------- notebooks
@@ -359,6 +407,68 @@ def notebook(ours: Path, theirs: Results | None) -> Executed:
     made += [_as_it_ran(where, number, ran[number]) for number in groups[place]]
     today = {cell.source for cell in own if cell.is_code}
     return Executed(_assembled(made), len(ran), sum(cell.source not in today for cell in ran))
+
+
+#: The style that pandas writes into every table, and nothing else in place of its numbers: pages leave it out.
+_PANDAS_STYLE = re.compile(
+    r"<style scoped>\n    \.dataframe tbody tr th:only-of-type \{\n        vertical-align: middle;\n    \}\n\n"
+    r"    \.dataframe tbody tr th \{\n        vertical-align: top;\n    \}\n\n"
+    r"    \.dataframe thead th \{\n        text-align: right;\n    \}\n</style>"
+)
+
+
+def check_publishable(ours: Path, theirs: Results) -> None:
+    """Refuse an executed notebook that could not be copied as it is: its bytes are published, and not what pages show.
+
+    Its prose must be that of our notebook, its outputs what :func:`notebook` would make of them, and nothing may stand
+    beside these.
+
+    Raises:
+        ReportError: naming the first cell with anything else.
+    """
+    where, content = theirs.folder / NOTEBOOK, theirs.file(NOTEBOOK)
+    cells = read_notebook(where, content).cells
+    raw = json.loads(content)
+    if more := sorted((raw.keys() - _KEYS) | (raw.get("metadata", {}).keys() - _KERNEL_KEYS)):
+        raise refuse(where, f"the field {more[0]!r}")
+    prose = [cell.source for cell in read_notebook(ours, read_bytes(ours, MAX_FILE_BYTES)).cells if _is_prose(cell)]
+    place = 0
+    for number, (cell, fields) in enumerate(zip(cells, raw["cells"], strict=True), 1):
+        named = f"{where}, cell {number}"
+        if more := sorted((fields.keys() - _CELL_KEYS) | (fields.get("metadata", {}).keys() - _CELL_METADATA)):
+            raise refuse(named, f"the field {more[0]!r}")
+        if cell.cell_type != "code":
+            if not _is_prose(cell) or prose[place : place + 1] != [cell.source]:
+                raise refuse(named, f"text that is not that of notebooks/{ours.name} ({cell.source[:40]!r})")
+            place += 1
+        if cell.source != without_controls(cell.source):
+            raise refuse(named, "code with control characters")
+        for output, shown in zip(cell.outputs, fields.get("outputs", []), strict=True):
+            _check_output(named, output, shown)
+    if place < len(prose):
+        raise refuse(where, f"a notebook without the text {prose[place][:40]!r} of notebooks/{ours.name}")
+
+
+_KEYS, _KERNEL_KEYS = {"cells", "metadata", "nbformat", "nbformat_minor"}, {"kernelspec", "language_info"}
+_CELL_KEYS = {"cell_type", "execution_count", "id", "metadata", "outputs", "source"}
+_CELL_METADATA = {"execution", "tags"}
+_OUTPUT_KEYS = {"data", "execution_count", "metadata", "name", "output_type", "text"}
+
+
+def _is_prose(cell: _Cell) -> bool:
+    return cell.cell_type == "markdown"
+
+
+def _check_output(where: str, output: _Output, fields: Json) -> None:
+    """Refuse an output from which :func:`_shown` would leave anything out but pandas' own style."""
+    if more := sorted(fields.keys() - _OUTPUT_KEYS) or sorted(fields.get("metadata", {})):
+        raise refuse(where, f"an output with the field {more[0]!r}")
+    clean = _Output.model_validate(_shown(where, output))
+    html = output.data.html and _PANDAS_STYLE.sub("", output.data.html)
+    png = output.data.png and "".join(output.data.png.split())
+    held = (output.text, output.data.plain, html, png)
+    if held != (clean.text, clean.data.plain, clean.data.html, clean.data.png):
+        raise refuse(where, "an output with more than text, tables and pictures")
 
 
 def _matched(ours: Sequence[str], theirs: Sequence[str]) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clip_invariance.errors import ReportError, UsageError
@@ -23,7 +23,6 @@ from clip_invariance.results import (
     select_chapters,
     swap_folder,
     write_bytes,
-    write_json,
 )
 from clip_invariance.rules.claims import load_claims, rules_digest
 from clip_invariance.run.provenance import UNKNOWN, now
@@ -52,13 +51,14 @@ def publish(project: Path, chapters: Sequence[str], profile: str | None, force: 
     runs = _runs(project, chapters, profile)
     before = load_results(project, PUBLISHED)
     claims = load_claims()
+    files = {}
     for chapter, results in runs.items():
-        _check(project, results, rules_digest(claims, chapter))
+        files[chapter] = _checked(project, results, rules_digest(claims, chapter))
         if not force and (objection := _objection(results, before.get(chapter))):
             raise ReportError(f"chapter {chapter}: {objection}, or publish it with --force")
     lines = []
     for chapter, results in runs.items():
-        _copy(results, project / "figures" / chapter)
+        _write(files[chapter], project / "figures" / chapter)
         run = results.run
         edited = ", edited tree" if run.dirty else ""
         lines.append(
@@ -82,8 +82,8 @@ def _runs(project: Path, chapters: Sequence[str], profile: str | None) -> dict[s
     raise UsageError(f"no complete run of {what} {where}: start one with `clip-invariance run`")
 
 
-def _check(project: Path, results: Results, rules: str) -> None:
-    """What no --force can mend."""
+def _checked(project: Path, results: Results, rules: str) -> dict[str, bytes]:
+    """The run's files by name, as they were when they passed; what is refused here no --force can mend."""
     run, folder = results.run, results.folder
     if run.profile == "smoke":
         raise ReportError(f"chapter {run.chapter}: the smoke profile is for tests and is not published")
@@ -98,8 +98,9 @@ def _check(project: Path, results: Results, rules: str) -> None:
             raise ReportError(
                 f"{folder / name} takes {size / 1000:.0f} kB, more than {MAX_FIGURE_BYTES // 1000}: rasterise its parts"
             )
-    boundary.passed(results)
-    boundary.notebook(select_chapters(project, [run.chapter])[run.chapter], results)
+    files = boundary.passed(results)
+    boundary.check_publishable(select_chapters(project, [run.chapter])[run.chapter], results)
+    return files | {NOTEBOOK: results.file(NOTEBOOK)}
 
 
 def _objection(results: Results, before: Results | None) -> str:
@@ -120,14 +121,13 @@ def _objection(results: Results, before: Results | None) -> str:
     return ""
 
 
-def _copy(results: Results, target: Path) -> None:
+def _write(files: Mapping[str, bytes], target: Path) -> None:
     new = target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        for name in results.run.files:
-            write_bytes(new / name, results.file(name))
-        write_json(new / "run.json", results.run)
+        for name, content in files.items():
+            write_bytes(new / name, content)
         swap_folder(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -87,7 +87,7 @@ def pack(store: Store, target: Path, most_files: int, most_mb: float, note: Call
     sizes = {
         folder: sum((folder / name).stat().st_size for name in (META, TABLE)) + _PER_UNIT
         for folder in sorted(store.root.glob("[0-9a-f][0-9a-f]/*"))
-        if _KEY.fullmatch(folder.name) and _sound(folder, note)
+        if _KEY.fullmatch(folder.name) and _sound(store.folder(folder.name), note)
     }
     if not sizes:
         raise ReportError(f"{printable(store.root)} holds no finished units: run something first")
@@ -190,6 +190,8 @@ def merge(store: Store, paths: Sequence[Path]) -> Merged:
             folder = Path(temporary, str(number))
             folder.mkdir()
             found |= {key: folder / key for key in _unpacked(path, folder)}
+        for key in found:
+            store.folder(key)  # refuses links
         new = [key for key in found if _take(store, key, found[key])]
     return Merged(len(new), len(found) - len(new))
 

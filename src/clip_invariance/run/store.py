@@ -165,7 +165,16 @@ class Store:
         self.root = root
 
     def folder(self, key: str) -> Path:
-        return self.root / key[:2] / key
+        """Where a unit lies, or would.
+
+        Raises:
+            ReportError: if a link there leads elsewhere: what is damaged is removed, which may only be the store's own.
+        """
+        folder = self.root / key[:2] / key
+        for path in (folder.parent, folder):
+            if path.is_symlink():
+                raise ReportError(f"{printable(path)} is a link, which a store may not hold: remove it")
+        return folder
 
     def load(self, key: str, note: Callable[[str], None]) -> Entry | None:
         """The entry, or None if there is none. A damaged one is noted in one line and removed."""
