@@ -883,6 +883,7 @@ PANDAS = pd.DataFrame({"a": [1]})._repr_html_()  # type: ignore[operator]
         (lambda made: made["cells"][0].update(attachments={"x.svg": {}}), r"cell 1: the field 'attachments'"),
         (lambda made: made["cells"][1]["metadata"].update(mystnb={}), r"cell 2: the field 'mystnb'"),
         (lambda made: made["metadata"].update(widgets={}), r"the field 'widgets'"),
+        (lambda made: made.update(metadata=["x"]), r"the field 'metadata'"),
         (lambda made: output_of(made, **{"text/html": "<script>1</script>"}), r"cell 4: an output with more than"),
         (lambda made: output_of(made, **{"text/html": "<p onclick='1'>x</p>"}), r"cell 4: an output with more than"),
         (lambda made: output_of(made, **{"text/html": "<style>a</style>" + PANDAS}), r"cell 4: an output with more"),

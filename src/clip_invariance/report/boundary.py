@@ -427,7 +427,7 @@ def check_publishable(ours: Path, theirs: Results) -> None:
     where, content = theirs.folder / NOTEBOOK, theirs.file(NOTEBOOK)
     cells = read_notebook(where, content).cells
     raw = json.loads(content)
-    if more := sorted((raw.keys() - _KEYS) | (raw.get("metadata", {}).keys() - _KERNEL_KEYS)):
+    if more := sorted((raw.keys() - _KEYS) | (_names(raw.get("metadata", {})) - _KERNEL_KEYS)):
         raise refuse(where, f"the field {more[0]!r}")
     prose = [cell.source for cell in read_notebook(ours, read_bytes(ours, MAX_FILE_BYTES)).cells if _is_prose(cell)]
     place = 0
@@ -461,12 +461,16 @@ def _is_prose(cell: _Cell) -> bool:
     return cell.cell_type == "markdown"
 
 
+def _names(metadata: Any) -> set[str]:
+    return set(metadata) if isinstance(metadata, dict) else {"metadata"}
+
+
 def _check_output(where: str, output: _Output, fields: Json) -> None:
     """Refuse an output from which :func:`_shown` would leave anything out but pandas' own style.
 
     It writes apostrophes as such, which Python's ``html.escape`` does not.
     """
-    if more := sorted(fields.keys() - _OUTPUT_KEYS) or sorted(fields.get("metadata", {})):
+    if more := sorted(fields.keys() - _OUTPUT_KEYS) or sorted(_names(fields.get("metadata", {}))):
         raise refuse(where, f"an output with the field {more[0]!r}")
     clean = _Output.model_validate(_shown(where, output))
     html = output.data.html and _PANDAS_STYLE.sub("", output.data.html).replace("&#x27;", "'")
