@@ -108,13 +108,15 @@ def test_a_table_that_is_more_than_text_is_refused_by_name(path: Path) -> None:
 
 
 def test_tables_may_hold_numbers_signs_and_lines() -> None:
-    boundary.check_table(Path("x.csv"), b'a,b\n-1.5e-7,"two\nlines"\n+3,- none -\n-inf,-\n-0.5,-.5\n1e-5,"one; -2 points"\n')
+    boundary.check_table(
+        Path("x.csv"), b'a,b\n-1.5e-7,"two\nlines"\n+3,- none -\n-inf,-\n-0.5,-.5\n1e-5,"one; -2 points"\n'
+    )
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", ["a ", "- ", "a-", "a", " ", "1", "1.", ";-", "; ", "'", "\n "])
 def test_no_cell_takes_for_ever(text: str) -> None:
-    cell = "-" + (text * boundary.MAX_CELL)[: boundary.MAX_CELL - 2] + "!"
+    cell = "-" + (text * boundary.MAX_CELL)[: boundary.MAX_CELL - 4] + "!;="
     with pytest.raises(ReportError, match="the formula"):
         boundary.check_table(Path("x.csv"), b"a\n" + b'"%b"\n' % cell.encode() * 200)
 
@@ -926,13 +928,14 @@ PANDAS = pd.DataFrame({"a": [1]})._repr_html_()  # type: ignore[operator]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda made: made["cells"][0].update(source="# <script>"), r"cell 1: text that is not that of notebooks/"),
-        (lambda made: made["cells"].pop(0), r"without the text '# Notebook: hard and"),
-        (lambda made: made["cells"].append(made["cells"][0]), r"cell 5: text that is not"),
-        (lambda made: made["cells"][0].update(cell_type="raw"), r"cell 1: text that is not"),
+        (lambda made: made["cells"][0].update(source="# <script>"), r"cell 1: the text .* is not that of notebooks/"),
+        (lambda made: made["cells"].pop(0), r"(?:cell 1: the text|lacks the text) .*run the chapter again"),
+        (lambda made: made["cells"].append(made["cells"][0]), r"cell 5: the text .* is not that"),
+        (lambda made: made["cells"][0].update(cell_type="raw"), r"cell 1: the text .* is not that"),
         (lambda made: made["cells"][0].update(attachments={"x.svg": {}}), r"cell 1: the field 'attachments'"),
         (lambda made: made["cells"][1]["metadata"].update(mystnb={}), r"cell 2: the field 'mystnb'"),
         (lambda made: made["metadata"].update(widgets={}), r"the field 'widgets'"),
+        (lambda made: made.update(metadata=["x"]), r"the field 'metadata'"),
         (lambda made: output_of(made, **{"text/html": "<script>1</script>"}), r"cell 4: an output with more than"),
         (lambda made: output_of(made, **{"text/html": "<p onclick='1'>x</p>"}), r"cell 4: an output with more than"),
         (lambda made: output_of(made, **{"text/html": "<style>a</style>" + PANDAS}), r"cell 4: an output with more"),

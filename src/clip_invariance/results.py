@@ -332,7 +332,9 @@ def check_files(results: Results) -> None:
         raise ReportError(f"{results.folder / 'run.json'} lists no {lacking[0]}: run the chapter again")
     pictures = {f"{name}{end}" for name in run.figures for end in (".svg", ".dark.svg")}
     if more := sorted(run.files.keys() - expected - pictures - {NOTEBOOK}):
-        raise ReportError(f"{results.folder / 'run.json'} lists {printable(more[0])}, which belongs to no figure of the run")
+        raise ReportError(
+            f"{results.folder / 'run.json'} lists {printable(more[0])}, which belongs to no figure of the run"
+        )
     for name in run.files:
         results.file(name)
 

@@ -134,9 +134,7 @@ def _is_formula(cell: str) -> bool:
     >>> [_is_formula(cell) for cell in ("=A1", "-A1", "x;@A1", "-0.5", "- none -", "two\\n-1e-5 points")]
     [True, True, True, False, False, False]
     """
-    return any(
-        start[1] not in ("+", "-") or not _SIGNED.match(cell, start.end()) for start in _FORMULA.finditer(cell)
-    )
+    return any(start[1] not in ("+", "-") or not _SIGNED.match(cell, start.end()) for start in _FORMULA.finditer(cell))
 
 
 # ---------------------------------------------------------------- pictures
@@ -429,7 +427,7 @@ def check_publishable(ours: Path, theirs: Results) -> None:
     where, content = theirs.folder / NOTEBOOK, theirs.file(NOTEBOOK)
     cells = read_notebook(where, content).cells
     raw = json.loads(content)
-    if more := sorted((raw.keys() - _KEYS) | (raw.get("metadata", {}).keys() - _KERNEL_KEYS)):
+    if more := sorted((raw.keys() - _KEYS) | (_names(raw.get("metadata", {})) - _KERNEL_KEYS)):
         raise refuse(where, f"the field {more[0]!r}")
     prose = [cell.source for cell in read_notebook(ours, read_bytes(ours, MAX_FILE_BYTES)).cells if _is_prose(cell)]
     place = 0
@@ -439,14 +437,18 @@ def check_publishable(ours: Path, theirs: Results) -> None:
             raise refuse(named, f"the field {more[0]!r}")
         if cell.cell_type != "code":
             if not _is_prose(cell) or prose[place : place + 1] != [cell.source]:
-                raise refuse(named, f"text that is not that of notebooks/{ours.name} ({cell.source[:40]!r})")
+                text = printable(repr(cell.source[:40]))
+                raise ReportError(
+                    f"{named}: the text {text} is not that of notebooks/{ours.name}: run the chapter again"
+                )
             place += 1
         if cell.source != without_controls(cell.source):
             raise refuse(named, "code with control characters")
         for output, shown in zip(cell.outputs, fields.get("outputs", []), strict=True):
             _check_output(named, output, shown)
     if place < len(prose):
-        raise refuse(where, f"a notebook without the text {prose[place][:40]!r} of notebooks/{ours.name}")
+        text = printable(repr(prose[place][:40]))
+        raise ReportError(f"{where} lacks the text {text} of notebooks/{ours.name}: run the chapter again")
 
 
 _KEYS, _KERNEL_KEYS = {"cells", "metadata", "nbformat", "nbformat_minor"}, {"kernelspec", "language_info"}
@@ -459,12 +461,19 @@ def _is_prose(cell: _Cell) -> bool:
     return cell.cell_type == "markdown"
 
 
+def _names(metadata: Any) -> set[str]:
+    return set(metadata) if isinstance(metadata, dict) else {"metadata"}
+
+
 def _check_output(where: str, output: _Output, fields: Json) -> None:
-    """Refuse an output from which :func:`_shown` would leave anything out but pandas' own style."""
-    if more := sorted(fields.keys() - _OUTPUT_KEYS) or sorted(fields.get("metadata", {})):
+    """Refuse an output from which :func:`_shown` would leave anything out but pandas' own style.
+
+    It writes apostrophes as such, which Python's ``html.escape`` does not.
+    """
+    if more := sorted(fields.keys() - _OUTPUT_KEYS) or sorted(_names(fields.get("metadata", {}))):
         raise refuse(where, f"an output with the field {more[0]!r}")
     clean = _Output.model_validate(_shown(where, output))
-    html = output.data.html and _PANDAS_STYLE.sub("", output.data.html)
+    html = output.data.html and _PANDAS_STYLE.sub("", output.data.html).replace("&#x27;", "'")
     png = output.data.png and "".join(output.data.png.split())
     held = (output.text, output.data.plain, html, png)
     if held != (clean.text, clean.data.plain, clean.data.html, clean.data.png):
